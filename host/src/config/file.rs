@@ -1,0 +1,253 @@
+//! `host.toml` as types: unknown keys are errors everywhere.
+
+use super::{Profile, source};
+use anyhow::{Context, Result, bail, ensure};
+use serde::Deserialize;
+use std::{collections::BTreeMap, time::Duration};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct File {
+    #[serde(default)]
+    pub settings: BTreeMap<String, toml::Value>,
+    #[serde(default)]
+    pub aliases: BTreeMap<String, String>,
+    #[serde(default)]
+    pub rate_limit: Vec<RateLimit>,
+    #[serde(default)]
+    pub components: BTreeMap<String, Component>,
+}
+
+/// `limits` of a component are the file's `limits` with its own keys on top.
+pub fn parse(text: &str) -> Result<File> {
+    let mut table: toml::Table = text.parse()?;
+    let shared = table.remove("limits").unwrap_or_else(|| toml::Table::new().into());
+    let shared = shared.as_table().context("limits: has to be a table")?;
+    if let Some(components) = table.get_mut("components").and_then(toml::Value::as_table_mut) {
+        for (name, component) in components {
+            let component = component.as_table_mut().with_context(|| format!("components.{name}: not a table"))?;
+            let own = component.remove("limits").unwrap_or_else(|| toml::Table::new().into());
+            let mut merged = shared.clone();
+            merged.extend(own.as_table().with_context(|| format!("components.{name}.limits: not a table"))?.clone());
+            component.insert("limits".into(), merged.into());
+        }
+    }
+    let file: File = serde_path_to_error::deserialize(table)
+        .map_err(|error| anyhow::anyhow!("{}: {}", error.path(), error.inner().message()))?;
+    for (index, limit) in file.rate_limit.iter().enumerate() {
+        ensure!(limit.max > 0, "rate_limit[{index}].max: has to be at least 1");
+        ensure!(limit.window_seconds > 0, "rate_limit[{index}].window_seconds: has to be at least 1");
+    }
+    Ok(file)
+}
+
+/// One component: where it answers, what it may reach, how much it may use.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Component {
+    /// Path prefixes; all its routes lie under them.
+    pub mounts: Vec<String>,
+    #[serde(default)]
+    pub grants: Grants,
+    pub limits: Limits,
+    #[serde(default)]
+    settings: BTreeMap<String, Setting>,
+    /// Name -> value of the settings above; filled by `resolve`.
+    #[serde(skip)]
+    pub values: BTreeMap<String, String>,
+}
+
+/// The operator's permission to import a capability. `log` and `settings`
+/// need none.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Grants {
+    /// The Postgres role that the component's statements run as.
+    pub database: Option<String>,
+    /// Key patterns: `*` at the end matches any rest.
+    #[serde(default)]
+    pub redis: Vec<String>,
+    /// Channels; `*` as in `redis`.
+    #[serde(default)]
+    pub events: Vec<String>,
+    /// `sessions`, `passwords`.
+    #[serde(default)]
+    pub tokens: Vec<String>,
+}
+
+/// What one call, and all calls of one component, may use.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Milliseconds for one call, waiting for an instance not counted; 0: the
+    /// setting `SERVICE_TIMEOUT`.
+    pub deadline_ms: u64,
+    /// Calls at a time.
+    pub max_calls: usize,
+    /// How long a request waits for one of them before it is answered 503.
+    pub max_wait_ms: u64,
+    /// Linear memory of one instance.
+    pub memory_mib: usize,
+    /// Calls that one instance serves; 1: each call has a fresh one.
+    pub reuse: u32,
+    /// An instance that has grown past this serves no further call.
+    pub recycle_above_mib: usize,
+    pub max_response_kib: usize,
+    /// Postgres sessions at a time; fewer than `max_calls` make calls wait for
+    /// one.
+    pub connections: usize,
+    pub statement_timeout_ms: u64,
+    /// Rows that one statement may return.
+    pub max_rows: usize,
+    /// Bytes that the statements of one call may return in all.
+    pub max_result_kib: usize,
+}
+
+/// A setting that the component may read.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Setting {
+    kind: SettingKind,
+    default: Option<toml::Value>,
+    min: Option<i64>,
+    max: Option<i64>,
+    /// The only value that production accepts.
+    production: Option<toml::Value>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum SettingKind {
+    Text,
+    Integer,
+    Boolean,
+    Duration,
+}
+
+impl Component {
+    /// Looks the declared settings up and checks them, so that a component
+    /// only ever sees good values.
+    pub(super) fn resolve(&mut self, name: &str, source: &mut source::Source, profile: Profile) -> Result<()> {
+        for word in &self.grants.tokens {
+            let known = ["sessions", "passwords"].contains(&word.as_str());
+            ensure!(known, "components.{name}.grants.tokens: `{word}` is neither `sessions` nor `passwords`");
+        }
+        self.limits.check(name)?;
+        for (key, setting) in &self.settings {
+            let text = source.text(key)?.or_else(|| setting.default.as_ref().map(plain));
+            if let Some(text) = text {
+                let value = setting.check(key, &text)?;
+                let demanded = setting.production.as_ref().map(plain);
+                if profile == Profile::Production && demanded.is_some_and(|demanded| demanded != value) {
+                    bail!("{key}={value} is refused in production");
+                }
+                self.values.insert(key.clone(), value);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Limits {
+    fn check(&self, name: &str) -> Result<()> {
+        let at_least_one: [(&str, u64); 7] = [
+            ("max_calls", self.max_calls as u64),
+            ("memory_mib", self.memory_mib as u64),
+            ("reuse", u64::from(self.reuse)),
+            ("max_response_kib", self.max_response_kib as u64),
+            ("connections", self.connections as u64),
+            ("statement_timeout_ms", self.statement_timeout_ms),
+            ("max_rows", self.max_rows as u64),
+        ];
+        for (key, value) in at_least_one {
+            ensure!(value > 0, "components.{name}.limits.{key}: has to be at least 1");
+        }
+        // The pooling allocator reserves address space for the largest.
+        ensure!(self.memory_mib <= 1024, "components.{name}.limits.memory_mib: at most 1024");
+        Ok(())
+    }
+}
+
+impl Setting {
+    fn check(&self, key: &str, text: &str) -> Result<String> {
+        match self.kind {
+            SettingKind::Text => Ok(text.to_owned()),
+            SettingKind::Boolean => match text {
+                "true" | "false" => Ok(text.to_owned()),
+                _ => bail!("{key}: `{text}` is neither `true` nor `false`"),
+            },
+            SettingKind::Duration => {
+                let duration: Option<Duration> = source::parse_duration(text);
+                let seconds = duration.map(|duration| duration.as_secs().to_string());
+                seconds.with_context(|| format!("{key}: `{text}` is not a duration such as 90s, 15m, 12h or 7d"))
+            }
+            SettingKind::Integer => {
+                let (min, max) = (self.min.unwrap_or(i64::MIN), self.max.unwrap_or(i64::MAX));
+                let number = text.parse().ok().filter(|number: &i64| (min..=max).contains(number));
+                number
+                    .map(|number| number.to_string())
+                    .with_context(|| format!("{key}: `{text}` is not a whole number from {min} to {max}"))
+            }
+        }
+    }
+}
+
+fn plain(value: &toml::Value) -> String {
+    match value {
+        toml::Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// A number of requests that one key may make in one fixed window.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RateLimit {
+    /// Part of the key in Redis: `rate_limit:{scope}:{id}`.
+    pub scope: String,
+    /// Whom it counts; default everybody.
+    #[serde(default)]
+    pub callers: RateCallers,
+    /// `METHOD /path` as in the route table; default every route.
+    #[serde(default)]
+    pub routes: Vec<String>,
+    pub key: RateKey,
+    #[serde(default)]
+    pub count: RateCount,
+    pub max: u64,
+    pub window_seconds: u64,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub enum RateCallers {
+    #[default]
+    All,
+    Anonymous,
+    /// Users for whose role there is no `role` limit.
+    Users,
+    Role(String),
+}
+
+/// What is counted together.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub enum RateKey {
+    /// The client's address.
+    Ip,
+    /// The user's id.
+    User,
+    /// A text field of the JSON body, trimmed and in lower case.
+    Body(String),
+    /// A parameter of the path.
+    Path(String),
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub enum RateCount {
+    #[default]
+    Requests,
+    /// Answers with 401; a success clears a `body` key.
+    Failures,
+}
