@@ -1,0 +1,110 @@
+//! From `.wasm` bytes to compiled code, through a cache on disk.
+//!
+//! `Component::deserialize` trusts its input: whoever can write a cache file
+//! could run machine code in the host. So each file carries a MAC under a key
+//! that only this data directory knows, and a file without the right one is
+//! compiled anew.
+
+use anyhow::{Context, Result};
+use hmac::{Hmac, Mac};
+use sha2::{Digest, Sha256};
+use std::{
+    collections::hash_map::DefaultHasher,
+    fmt,
+    hash::{Hash, Hasher},
+    path::{Path, PathBuf},
+    time::Instant,
+};
+use wasmtime::{Engine, component::Component};
+
+const MAC_BYTES: usize = 32;
+
+/// Name of an artifact: the first 12 hex digits of its SHA-256.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct VersionId(String);
+
+impl VersionId {
+    pub fn of(wasm: &[u8]) -> VersionId {
+        let digest = Sha256::digest(wasm);
+        VersionId(digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for VersionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+pub struct Cache {
+    dir: PathBuf,
+    key: Vec<u8>,
+}
+
+impl Cache {
+    pub fn new(data_dir: &Path, key: &str) -> Cache {
+        Cache { dir: data_dir.join("cache"), key: key.as_bytes().to_vec() }
+    }
+
+    /// Compiles, or takes the result of an earlier run. Blocks for the time of
+    /// a compilation: not for the async executor.
+    pub fn load(&self, engine: &Engine, wasm: &[u8]) -> Result<Component> {
+        let path = self.path(engine, wasm);
+        if let Some(component) = self.read(engine, &path) {
+            return Ok(component);
+        }
+        let started = Instant::now();
+        let component = Component::new(engine, wasm)?;
+        tracing::debug!(ms = started.elapsed().as_millis() as u64, "compiled");
+        if let Err(error) = self.write(&component, &path) {
+            tracing::warn!(%error, "cannot write the cache of compiled components");
+        }
+        Ok(component)
+    }
+
+    /// Digest of the artifact, and of everything that decides about the code:
+    /// wasmtime's version, its configuration, the CPU's features.
+    fn path(&self, engine: &Engine, wasm: &[u8]) -> PathBuf {
+        let mut hasher = DefaultHasher::new();
+        engine.precompile_compatibility_hash().hash(&mut hasher);
+        let digest: String = Sha256::digest(wasm).iter().map(|byte| format!("{byte:02x}")).collect();
+        self.dir.join(format!("{digest}-{:016x}", hasher.finish()))
+    }
+
+    fn read(&self, engine: &Engine, path: &Path) -> Option<Component> {
+        let file = std::fs::read(path).ok()?;
+        let (mac, code) = file.split_at_checked(MAC_BYTES)?;
+        if self.mac(path, code).verify_slice(mac).is_err() {
+            tracing::warn!(path = %path.display(), "a cached component is damaged or foreign; compiling it anew");
+            return None;
+        }
+        // SAFETY: the MAC shows that this data directory's host wrote exactly
+        // these bytes for exactly this artifact and engine.
+        unsafe { Component::deserialize(engine, code) }.ok()
+    }
+
+    fn write(&self, component: &Component, path: &Path) -> Result<()> {
+        std::fs::create_dir_all(&self.dir)?;
+        let code = component.serialize()?;
+        let mut file = self.mac(path, &code).finalize().into_bytes().to_vec();
+        file.extend_from_slice(&code);
+        // Renamed into place, so that nobody reads half a file.
+        let draft = path.with_extension(format!("draft-{}", std::process::id()));
+        std::fs::write(&draft, file)?;
+        std::fs::rename(&draft, path).context("cannot move the file into place")
+    }
+
+    /// Covers the name too, so that one artifact's code cannot pass as another's.
+    fn mac(&self, path: &Path, code: &[u8]) -> Hmac<Sha256> {
+        let mut mac = <Hmac<Sha256> as hmac::digest::KeyInit>::new_from_slice(&self.key)
+            .unwrap_or_else(|_| unreachable!("HMAC takes keys of any length"));
+        mac.update(path.file_name().unwrap_or_default().as_encoded_bytes());
+        mac.update(&[0]);
+        mac.update(code);
+        mac
+    }
+}

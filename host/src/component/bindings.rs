@@ -1,0 +1,24 @@
+//! The host's side of the contract in `wit/`: the only `bindgen!` of the host.
+//!
+//! Imports are async on the host, so that a component's plain blocking call
+//! waits without holding a thread. Only what the capabilities need is
+//! re-exported, by hand.
+
+mod generated {
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        world: "shema:host/component",
+        imports: { default: async | trappable },
+        exports: { default: async },
+        with: {
+            "shema:database/client.transaction": crate::capability::database::Transaction,
+        },
+    });
+}
+
+pub use generated::exports::shema::http::handler::{Request, Response, Route};
+pub use generated::shema::{
+    database::client as database, events::outbox as events, http::types as http, log::log, redis::client as redis,
+    settings::values as settings, tokens::passwords, tokens::sessions,
+};
+pub use generated::{Component as Bindings, ComponentPre as BindingsPre};

@@ -1,0 +1,145 @@
+//! A store with an instantiated component in it, serving one call at a time.
+
+use super::bindings::{Bindings, BindingsPre, Request, Response, Route};
+use super::engine::TICK;
+use crate::{
+    capability::{self, Call},
+    config::Limits,
+};
+use std::time::{Duration, Instant};
+use super::stderr::Tail;
+use wasmtime::{Engine, ResourceLimiter, Store, StoreContextMut, UpdateDeadline, component::ResourceTable};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
+/// Elements of one guest table; a compiled Rust component has some hundred.
+const MAX_TABLE_ELEMENTS: usize = 50_000;
+
+/// The store's data: the view of one call on the capabilities, and closed WASI.
+pub struct State {
+    pub call: Call,
+    pub table: ResourceTable,
+    wasi: WasiCtx,
+    stderr: Tail,
+    memory: Memory,
+    /// End of the present call; guards against a guest that the timer cannot
+    /// reach because its thread never gets back to the executor.
+    deadline: Instant,
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+pub struct Instance {
+    store: Store<State>,
+    bindings: Bindings,
+    calls: u32,
+}
+
+/// Why a call gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    #[error("overran its deadline of {0:?}")]
+    Timeout(Duration),
+    #[error("trapped: {0}")]
+    Trap(String),
+}
+
+impl Instance {
+    pub async fn new(
+        engine: &Engine,
+        pre: &BindingsPre<State>,
+        capabilities: &capability::Component,
+        limits: &Limits,
+    ) -> wasmtime::Result<Instance> {
+        let stderr = Tail::default();
+        let state = State {
+            call: Call::new(capabilities.clone()),
+            table: ResourceTable::new(),
+            wasi: WasiCtx::builder().stderr(stderr.clone()).allow_tcp(false).allow_udp(false).build(),
+            stderr,
+            memory: Memory { max_bytes: limits.memory_mib << 20, bytes: 0 },
+            deadline: Instant::now() + Duration::from_secs(60),
+        };
+        let mut store = Store::new(engine, state);
+        store.limiter(|state| &mut state.memory);
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(on_epoch);
+        let bindings = pre.instantiate_async(&mut store).await?;
+        Ok(Instance { store, bindings, calls: 0 })
+    }
+
+    /// The component's route table.
+    pub async fn routes(&mut self) -> Result<Vec<Route>, Failure> {
+        self.store.data_mut().deadline = Instant::now() + Duration::from_secs(5);
+        let routes = self.bindings.shema_http_handler().call_routes(&mut self.store).await;
+        routes.map_err(|error| self.trap(&error))
+    }
+
+    /// Runs one call. After an error the instance is of no further use.
+    pub async fn handle(&mut self, context: capability::Context, request: &Request, deadline: Duration) -> Result<Response, Failure> {
+        self.calls += 1;
+        let state = self.store.data_mut();
+        state.deadline = Instant::now() + deadline + 2 * TICK;
+        state.call.begin(context);
+        let answer = self.bindings.shema_http_handler().call_handle(&mut self.store, request);
+        // Dropping the future at the deadline unwinds the guest; the caller
+        // then drops the store and with it everything the call held.
+        match tokio::time::timeout(deadline, answer).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) => Err(self.trap(&error)),
+            Err(_) => Err(Failure::Timeout(deadline)),
+        }
+    }
+
+    /// Ends the call: what it left open is rolled back. Returns its usage.
+    pub async fn finish(&mut self) -> capability::Usage {
+        self.store.data_mut().call.end().await
+    }
+
+    /// True if the instance may serve another call.
+    pub fn is_reusable(&self, limits: &Limits) -> bool {
+        self.calls < limits.reuse && self.store.data().memory.bytes <= limits.recycle_above_mib << 20
+    }
+
+    /// The guest's last words, a panic message as a rule, for the log.
+    fn trap(&self, error: &wasmtime::Error) -> Failure {
+        if Instant::now() >= self.store.data().deadline {
+            return Failure::Timeout(Duration::ZERO);
+        }
+        Failure::Trap(format!("{error:#} {}", self.store.data().stderr.take()))
+    }
+}
+
+/// Lets the executor run between two slices of a computing guest, and ends a
+/// guest that is past its deadline.
+fn on_epoch(store: StoreContextMut<'_, State>) -> wasmtime::Result<UpdateDeadline> {
+    if Instant::now() >= store.data().deadline {
+        return Ok(UpdateDeadline::Interrupt);
+    }
+    Ok(UpdateDeadline::Yield(1))
+}
+
+/// Counts and bounds the linear memory of one instance.
+struct Memory {
+    max_bytes: usize,
+    bytes: usize,
+}
+
+impl ResourceLimiter for Memory {
+    /// A refused growth is -1 to the guest, which a Rust guest turns into a trap.
+    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let bytes = self.bytes.saturating_sub(current).saturating_add(desired);
+        let fits = bytes <= self.max_bytes;
+        if fits {
+            self.bytes = bytes;
+        }
+        Ok(fits)
+    }
+
+    fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(desired <= MAX_TABLE_ELEMENTS)
+    }
+}
