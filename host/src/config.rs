@@ -215,7 +215,7 @@ fn trusted_proxies(source: &mut Source) -> Result<Vec<IpNet>> {
         .list("TRUSTED_PROXIES", "")?
         .iter()
         .map(|text| {
-            let address = text.parse().map(IpNet::from);
+            let address = text.parse::<std::net::IpAddr>().map(IpNet::from);
             let network = text.parse().or(address);
             network.ok().with_context(|| {
                 format!("TRUSTED_PROXIES: `{text}` is neither an address nor a range such as 10.0.0.0/8")

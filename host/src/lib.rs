@@ -1,1 +1,37 @@
+//! Shema: a host that answers HTTP through WebAssembly components.
+//!
+//! # Code map
+//!
+//! - [`cli`]: the commands of the `shema` binary.
+//! - [`app`]: build everything, then serve, then drain.
+//! - [`config`]: `host.toml` and the environment as one typed value.
+//! - [`server`], [`http`]: connections, and what happens to a request.
+//! - [`component`]: versions, their instances, which paths they answer.
+//! - [`capability`]: what components may reach.
+//! - [`database`]: pools of PostgreSQL connections, migrations.
+//! - [`embedded`]: the database where none is given.
+//! - [`control`]: the operator's listener.
+//! - [`builder`]: components from a source checkout.
+//!
+//! # What is not there
+//!
+//! No module knows what a component is about. Only `component/bindings.rs` runs
+//! `bindgen!`. Only `config` reads the environment. Nothing that a guest or a
+//! client sends can panic the host.
 
+// The host answers hostile input; a panic would be somebody else's lost request.
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::todo))]
+
+pub mod app;
+pub mod builder;
+pub mod capability;
+pub mod cli;
+pub mod component;
+pub mod config;
+pub mod control;
+pub mod database;
+pub mod embedded;
+pub mod error;
+pub mod http;
+pub mod server;
+pub mod telemetry;

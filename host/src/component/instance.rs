@@ -1,18 +1,26 @@
 //! A store with an instantiated component in it, serving one call at a time.
 
-use super::bindings::{Bindings, BindingsPre, Request, Response, Route};
-use super::engine::TICK;
+use super::{
+    bindings::{Bindings, BindingsPre, Request, Response, Route},
+    engine::TICK,
+    stderr::Tail,
+};
 use crate::{
-    capability::{self, Call},
+    capability::{Call, Context, Held, Usage},
     config::Limits,
 };
-use std::time::{Duration, Instant};
-use super::stderr::Tail;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use wasmtime::{Engine, ResourceLimiter, Store, StoreContextMut, UpdateDeadline, component::ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 /// Elements of one guest table; a compiled Rust component has some hundred.
 const MAX_TABLE_ELEMENTS: usize = 50_000;
+
+/// A table of routes is a constant: whoever takes longer is broken.
+const ROUTES_DEADLINE: Duration = Duration::from_secs(5);
 
 /// The store's data: the view of one call on the capabilities, and closed WASI.
 pub struct State {
@@ -41,6 +49,8 @@ pub struct Instance {
 /// Why a call gave no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
+    #[error("no free instance within its wait")]
+    Busy,
     #[error("overran its deadline of {0:?}")]
     Timeout(Duration),
     #[error("trapped: {0}")]
@@ -51,12 +61,12 @@ impl Instance {
     pub async fn new(
         engine: &Engine,
         pre: &BindingsPre<State>,
-        capabilities: &capability::Component,
+        held: &Arc<Held>,
         limits: &Limits,
     ) -> wasmtime::Result<Instance> {
         let stderr = Tail::default();
         let state = State {
-            call: Call::new(capabilities.clone()),
+            call: Call::new(Arc::clone(held)),
             table: ResourceTable::new(),
             wasi: WasiCtx::builder().stderr(stderr.clone()).allow_tcp(false).allow_udp(false).build(),
             stderr,
@@ -73,13 +83,21 @@ impl Instance {
 
     /// The component's route table.
     pub async fn routes(&mut self) -> Result<Vec<Route>, Failure> {
-        self.store.data_mut().deadline = Instant::now() + Duration::from_secs(5);
-        let routes = self.bindings.shema_http_handler().call_routes(&mut self.store).await;
-        routes.map_err(|error| self.trap(&error))
+        self.store.data_mut().deadline = Instant::now() + ROUTES_DEADLINE;
+        let routes = self.bindings.shema_http_handler().call_routes(&mut self.store);
+        match tokio::time::timeout(ROUTES_DEADLINE, routes).await {
+            Ok(routes) => routes.map_err(|error| self.trap(&error)),
+            Err(_) => Err(Failure::Timeout(ROUTES_DEADLINE)),
+        }
     }
 
     /// Runs one call. After an error the instance is of no further use.
-    pub async fn handle(&mut self, context: capability::Context, request: &Request, deadline: Duration) -> Result<Response, Failure> {
+    pub async fn handle(
+        &mut self,
+        context: Context,
+        request: &Request,
+        deadline: Duration,
+    ) -> Result<Response, Failure> {
         self.calls += 1;
         let state = self.store.data_mut();
         state.deadline = Instant::now() + deadline + 2 * TICK;
@@ -89,14 +107,15 @@ impl Instance {
         // then drops the store and with it everything the call held.
         match tokio::time::timeout(deadline, answer).await {
             Ok(Ok(response)) => Ok(response),
+            Ok(Err(_)) if Instant::now() >= self.store.data().deadline => Err(Failure::Timeout(deadline)),
             Ok(Err(error)) => Err(self.trap(&error)),
             Err(_) => Err(Failure::Timeout(deadline)),
         }
     }
 
     /// Ends the call: what it left open is rolled back. Returns its usage.
-    pub async fn finish(&mut self) -> capability::Usage {
-        self.store.data_mut().call.end().await
+    pub fn finish(&mut self) -> Usage {
+        self.store.data_mut().call.end()
     }
 
     /// True if the instance may serve another call.
@@ -106,9 +125,6 @@ impl Instance {
 
     /// The guest's last words, a panic message as a rule, for the log.
     fn trap(&self, error: &wasmtime::Error) -> Failure {
-        if Instant::now() >= self.store.data().deadline {
-            return Failure::Timeout(Duration::ZERO);
-        }
         Failure::Trap(format!("{error:#} {}", self.store.data().stderr.take()))
     }
 }

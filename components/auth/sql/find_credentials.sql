@@ -1,0 +1,4 @@
+-- Email is citext, so this compares without regard to case.
+select u.id, u.password_hash
+from public.users u
+where u.email = $1 and u.deleted_at is null

@@ -1,0 +1,56 @@
+//! One file per route: request, domain, answer. Neither SQL nor rules.
+
+pub mod login;
+pub mod logout;
+pub mod me;
+pub mod refresh;
+pub mod register;
+
+use crate::{
+    domain::{NewSession, User},
+    store,
+};
+use sdk::{
+    Call, Result,
+    database::Transaction,
+    tokens::{
+        TokenPair,
+        sessions::{self, issue},
+    },
+};
+use serde::Serialize;
+
+/// Both tokens and whose they are.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SignedIn {
+    access_token: String,
+    refresh_token: String,
+    user: User,
+}
+
+/// A session that is written, and its first tokens.
+struct Opened {
+    session: NewSession,
+    pair: TokenPair,
+    user: User,
+}
+
+/// Writes a session for `user` in the transaction that found or made the user.
+fn open_session(transaction: &Transaction, call: &Call, user: User) -> Result<Opened> {
+    let session = store::draw_session()?;
+    let pair = issue(&user.subject(&session.id), session.issued_at.seconds(), &[]);
+    store::insert_session(transaction, &session.id, &user.id, &pair, call.header("user-agent"))?;
+    Ok(Opened { session, pair, user })
+}
+
+/// What follows the commit: the copy in Redis, and the answer.
+fn signed_in(Opened { session, pair, user }: Opened) -> SignedIn {
+    store::cache_session(&user.id, &session.id, &pair, session.issued_at);
+    SignedIn { access_token: pair.access_token, refresh_token: pair.refresh_token, user }
+}
+
+/// Seconds for which a revoked session's last access token could be good.
+fn access_lifetime() -> i64 {
+    i64::try_from(sessions::access_lifetime()).unwrap_or(i64::MAX)
+}

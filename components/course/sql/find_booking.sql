@@ -1,0 +1,3 @@
+select b.user_id, b.course_id, b.status
+from booking.bookings b
+where b.id = $1

@@ -1,0 +1,5 @@
+select
+    r.id, r.name, r.capacity, r.location, r.description, r.instruments, r.created_at, r.updated_at
+from course.rooms r
+order by r.name, r.id
+limit $1 offset $2

@@ -1,0 +1,183 @@
+//! One request as a handler sees it: who asks, and what was sent.
+
+use crate::{
+    __private::Request,
+    bindings::shema::http::types::Caller,
+    choice,
+    error::{Error, Result, codes},
+    field::Uuid,
+    time::Timestamp,
+};
+use std::borrow::Cow;
+
+choice! {
+    /// What a user is.
+    pub enum Role {
+        Admin = "admin",
+        Instructor = "instructor",
+        Student = "student",
+    }
+}
+
+/// A caller whose token the host has verified.
+#[derive(Clone, Debug)]
+pub struct Principal {
+    pub user_id: Uuid,
+    pub email: String,
+    /// Of the user's row now.
+    pub role: Role,
+    pub session_id: Uuid,
+}
+
+/// One request.
+pub struct Call {
+    request: Request,
+    caller: Option<Principal>,
+    /// Of the `:name` segments, in the order of `request.params`.
+    names: &'static [&'static str],
+    query: Vec<(String, String)>,
+}
+
+impl Call {
+    pub(crate) fn new(mut request: Request, names: &'static [&'static str]) -> Result<Self> {
+        let caller = match std::mem::replace(&mut request.caller, Caller::Anonymous) {
+            Caller::Anonymous => None,
+            Caller::User(user) => Some(Principal {
+                user_id: Uuid::parse(&user.user_id).ok_or_else(|| Error::internal("the caller's id is no UUID"))?,
+                role: Role::parse(&user.role).ok_or_else(|| Error::internal("the caller's role is unknown"))?,
+                session_id: Uuid::parse(&user.session_id)
+                    .ok_or_else(|| Error::internal("the session's id is no UUID"))?,
+                email: user.email,
+            }),
+        };
+        let query = parse_query(&request.query);
+        Ok(Self { request, caller, names, query })
+    }
+
+    /// None for an anonymous caller.
+    pub fn caller(&self) -> Option<&Principal> {
+        self.caller.as_ref()
+    }
+
+    /// The caller of a route that demands one.
+    pub fn user(&self) -> Result<&Principal> {
+        self.caller().ok_or_else(|| Error::new(codes::AUTH_UNAUTHORIZED, "Please log in"))
+    }
+
+    pub fn has_role(&self, role: Role) -> bool {
+        self.caller().is_some_and(|user| user.role == role)
+    }
+
+    /// The first header of that lower-case name.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.request.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The value of a `:name` segment.
+    pub fn param(&self, name: &str) -> Option<&str> {
+        let position = self.names.iter().position(|known| *known == name)?;
+        self.request.params.get(position).map(String::as_str)
+    }
+
+    pub(crate) fn params(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        self.names.iter().copied().zip(self.request.params.iter().map(String::as_str))
+    }
+
+    /// A query parameter, decoded; of several with one name the first.
+    pub fn query(&self, name: &str) -> Option<&str> {
+        self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    pub fn body(&self) -> &[u8] {
+        &self.request.body
+    }
+
+    pub fn id(&self) -> &str {
+        &self.request.id
+    }
+
+    /// When the host received the request.
+    pub fn received_at(&self) -> Timestamp {
+        Timestamp::from_millis(i64::try_from(self.request.received_at).unwrap_or(i64::MAX))
+    }
+}
+
+fn parse_query(query: &str) -> Vec<(String, String)> {
+    let pairs = query.split('&').filter(|pair| !pair.is_empty());
+    pairs
+        .map(|pair| {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (decode(key), decode(value))
+        })
+        .collect()
+}
+
+/// Undoes `application/x-www-form-urlencoded`. A `%` without two hex digits
+/// stands for itself, and bytes that are not UTF-8 become U+FFFD, as in the
+/// URL standard.
+fn decode(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, tail)) = rest.split_first() {
+        rest = tail;
+        match (first, tail) {
+            (b'+', _) => bytes.push(b' '),
+            (b'%', [high, low, after @ ..]) => match (hex(*high), hex(*low)) {
+                (Some(high), Some(low)) => {
+                    bytes.push(high << 4 | low);
+                    rest = after;
+                }
+                _ => bytes.push(b'%'),
+            },
+            _ => bytes.push(first),
+        }
+    }
+    match String::from_utf8_lossy(&bytes) {
+        Cow::Borrowed(text) => text.to_owned(),
+        Cow::Owned(text) => text,
+    }
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::bindings::shema::http::types::Principal as Verified;
+
+    /// A request of nobody, with nothing in it.
+    pub(crate) fn bare_request() -> Request {
+        Request {
+            route: 0,
+            params: Vec::new(),
+            query: String::new(),
+            headers: Vec::new(),
+            body: Vec::new(),
+            caller: Caller::Anonymous,
+            id: "request-1".into(),
+            received_at: 1_760_515_200_000,
+        }
+    }
+
+    pub(crate) fn request_of(role: &str) -> Request {
+        let caller = Caller::User(Verified {
+            user_id: "0d3a1f8e-6a51-4f0c-9b60-1a2b3c4d5e6f".into(),
+            email: "a@example.org".into(),
+            role: role.into(),
+            session_id: "1d3a1f8e-6a51-4f0c-9b60-1a2b3c4d5e6f".into(),
+        });
+        Request { caller, ..bare_request() }
+    }
+
+    #[test]
+    fn queries_are_percent_and_plus_decoded() {
+        assert_eq!(decode("a+b%20c%C3%A9%zz%4"), "a b cé%zz%4");
+        assert_eq!(decode("%ff"), "\u{fffd}");
+        assert_eq!(
+            parse_query("a=1&&b&a=2=3"),
+            [("a", "1"), ("b", ""), ("a", "2=3")].map(|(k, v)| (k.into(), v.into()))
+        );
+    }
+}

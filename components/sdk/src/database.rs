@@ -1,0 +1,171 @@
+//! PostgreSQL, in a session of the component's role.
+//!
+//! Statements are constants, because the host keeps a plan for each text; there
+//! is no way here to build one. Rows come back as the types that [`row!`]
+//! declares.
+//!
+//! [`row!`]: crate::row!
+
+use crate::{
+    bindings::shema::database::client,
+    error::Result as Answer,
+    log,
+    row::{FromRow, Row},
+};
+
+pub use client::{Error, Value};
+
+/// How often a transaction is tried that PostgreSQL gives up for the sake of
+/// another one.
+const ATTEMPTS: u32 = 3;
+
+/// What a statement can be given.
+pub trait Param {
+    fn to_value(&self) -> Value;
+}
+
+/// What a row can hold.
+pub trait Column: Sized {
+    /// None if the column is of another type.
+    fn from_value(value: &Value) -> Option<Self>;
+}
+
+/// The parameters of a statement, in order.
+#[macro_export]
+macro_rules! params {
+    ($($param:expr),* $(,)?) => { [$($crate::database::Param::to_value(&$param)),*] };
+}
+
+/// All rows.
+pub fn all<T: FromRow>(statement: &'static str, params: &[Value]) -> Result<Vec<T>, Error> {
+    let rows = client::query(statement, params)?;
+    rows.rows.iter().map(|values| T::from_row(&Row::new(&rows.columns, values))).collect()
+}
+
+/// The first row, if there is one.
+pub fn first<T: FromRow>(statement: &'static str, params: &[Value]) -> Result<Option<T>, Error> {
+    let rows = client::query(statement, params)?;
+    rows.rows.first().map(|values| T::from_row(&Row::new(&rows.columns, values))).transpose()
+}
+
+/// The row of a statement that always has one.
+pub fn one<T: FromRow>(statement: &'static str, params: &[Value]) -> Result<T, Error> {
+    first(statement, params)?.ok_or_else(no_row)
+}
+
+/// The first column of a statement that always has a row.
+pub fn scalar<T: Column>(statement: &'static str, params: &[Value]) -> Result<T, Error> {
+    let rows = client::query(statement, params)?;
+    let value = rows.rows.first().and_then(|values| values.first()).ok_or_else(no_row)?;
+    T::from_value(value).ok_or_else(|| Error::Invalid(format!("the first column is {value:?}")))
+}
+
+/// The number of rows affected.
+pub fn execute(statement: &'static str, params: &[Value]) -> Result<u64, Error> {
+    client::execute(statement, params)
+}
+
+/// Proof that a transaction is open, for what is right only inside one: locks,
+/// events.
+pub struct Transaction(());
+
+/// Commits what `work` did if it returns Ok, and rolls it back if not.
+///
+/// Every statement of the call runs in it while it is open. `work` may run
+/// several times, so it must do nothing outside the database.
+pub fn transaction<T>(mut work: impl FnMut(&Transaction) -> Answer<T>) -> Answer<T> {
+    for _ in 1..ATTEMPTS {
+        match attempt(&mut work) {
+            Err(error) if error.database().is_some_and(Error::is_transient) => {
+                log::info("a transaction gave way to another one and is tried again");
+            }
+            result => return result,
+        }
+    }
+    attempt(&mut work)
+}
+
+fn attempt<T>(work: &mut impl FnMut(&Transaction) -> Answer<T>) -> Answer<T> {
+    let open = client::begin()?;
+    let value = work(&Transaction(()))?;
+    client::Transaction::commit(open)?;
+    Ok(value)
+}
+
+impl Error {
+    /// Whether that constraint, index or trigger refused the statement.
+    pub fn violates(&self, constraint: &str) -> bool {
+        matches!(self, Self::Rejected(rejection) if rejection.constraint.as_deref() == Some(constraint))
+    }
+
+    /// Whether a row could not be deleted because others refer to it.
+    pub fn is_referenced(&self) -> bool {
+        // PostgreSQL 18 has a code of its own for `on delete restrict`.
+        matches!(self, Self::Rejected(rejection) if ["23503", "23001"].contains(&rejection.sqlstate.as_str()))
+    }
+
+    /// Whether the transaction would probably succeed if it were run again: it
+    /// lost a deadlock or was not serializable.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Rejected(rejection) if ["40001", "40P01"].contains(&rejection.sqlstate.as_str()))
+    }
+}
+
+fn no_row() -> Error {
+    Error::Invalid("the statement returned no row".into())
+}
+
+impl<T: Param> Param for Option<T> {
+    fn to_value(&self) -> Value {
+        self.as_ref().map_or(Value::Null, T::to_value)
+    }
+}
+
+impl<T: Column> Column for Option<T> {
+    fn from_value(value: &Value) -> Option<Self> {
+        match value {
+            Value::Null => Some(None),
+            value => T::from_value(value).map(Some),
+        }
+    }
+}
+
+impl<T: Param + ?Sized> Param for &T {
+    fn to_value(&self) -> Value {
+        (*self).to_value()
+    }
+}
+
+impl Param for Value {
+    fn to_value(&self) -> Value {
+        self.clone()
+    }
+}
+
+impl Param for str {
+    fn to_value(&self) -> Value {
+        Value::Text(self.to_owned())
+    }
+}
+
+/// A type that one variant of `value` holds as it is.
+macro_rules! plain {
+    ($($type:ty => $variant:ident),+ $(,)?) => {$(
+        impl Param for $type {
+            fn to_value(&self) -> Value {
+                Value::$variant(self.clone())
+            }
+        }
+
+        impl Column for $type {
+            fn from_value(value: &Value) -> Option<Self> {
+                match value {
+                    Value::$variant(inner) => Some(inner.clone()),
+                    _ => None,
+                }
+            }
+        }
+    )+};
+}
+
+plain! { bool => Boolean, i64 => Integer, String => Text, Vec<u8> => Bytes, Vec<String> => TextArray }

@@ -1,0 +1,160 @@
+//! Answers that are refusals: a code of the contract's register, a sentence for
+//! humans, and sometimes a cause that only the log gets to see.
+
+use crate::{
+    call::Call,
+    database,
+    problem::{Problem, Problems},
+};
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::borrow::Cow;
+
+/// Of handlers.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error code with the one status that goes with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Code {
+    pub name: &'static str,
+    pub status: u16,
+}
+
+impl Code {
+    pub const fn new(status: u16, name: &'static str) -> Self {
+        Self { name, status }
+    }
+}
+
+/// The codes that more than one component answers; a component declares its
+/// own the same way.
+pub mod codes {
+    use super::Code;
+
+    pub const VALIDATION_ERROR: Code = Code::new(400, "VALIDATION_ERROR");
+    pub const INVALID_USER_ROLE: Code = Code::new(400, "INVALID_USER_ROLE");
+    pub const AUTH_UNAUTHORIZED: Code = Code::new(401, "AUTH_UNAUTHORIZED");
+    pub const AUTH_FORBIDDEN: Code = Code::new(403, "AUTH_FORBIDDEN");
+    pub const NOT_FOUND: Code = Code::new(404, "NOT_FOUND");
+    pub const DB_DUPLICATE_ENTRY: Code = Code::new(409, "DB_DUPLICATE_ENTRY");
+    pub const DB_QUERY_ERROR: Code = Code::new(500, "DB_QUERY_ERROR");
+    pub const INTERNAL_SERVER_ERROR: Code = Code::new(500, "INTERNAL_SERVER_ERROR");
+    pub const DB_CONNECTION_ERROR: Code = Code::new(503, "DB_CONNECTION_ERROR");
+    pub const SERVICE_UNAVAILABLE: Code = Code::new(503, "SERVICE_UNAVAILABLE");
+    pub const REQUEST_TIMEOUT: Code = Code::new(504, "REQUEST_TIMEOUT");
+}
+
+/// A refusal.
+#[derive(Debug)]
+pub struct Error {
+    code: Code,
+    message: Cow<'static, str>,
+    details: Option<Value>,
+    cause: Option<Cause>,
+}
+
+/// For the log, never for clients.
+#[derive(Debug)]
+enum Cause {
+    Database(database::Error),
+    Other(String),
+}
+
+impl Error {
+    /// `message` is public: no driver texts, no internals.
+    pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { code, message: message.into(), details: None, cause: None }
+    }
+
+    pub fn with(self, details: Value) -> Self {
+        Self { details: Some(details), ..self }
+    }
+
+    pub fn not_found(what: &str) -> Self {
+        Self::new(codes::NOT_FOUND, format!("{what} not found"))
+    }
+
+    /// 403, naming the caller's role.
+    pub fn forbidden(call: &Call) -> Self {
+        let error = Self::new(codes::AUTH_FORBIDDEN, "You are not allowed to do this");
+        match call.caller() {
+            Some(user) => error.with(json!({ "userRole": user.role })),
+            None => error,
+        }
+    }
+
+    /// 409 of a unique value that is taken.
+    pub fn duplicate(field: &str) -> Self {
+        Self::new(codes::DB_DUPLICATE_ENTRY, format!("This {field} is already in use")).with(json!({ "field": field }))
+    }
+
+    /// 500; the cause goes to the log.
+    pub fn internal(cause: impl Into<String>) -> Self {
+        let error = Self::new(codes::INTERNAL_SERVER_ERROR, "Something went wrong");
+        Self { cause: Some(Cause::Other(cause.into())), ..error }
+    }
+
+    pub fn code(&self) -> Code {
+        self.code
+    }
+
+    pub fn details(&self) -> Option<&Value> {
+        self.details.as_ref()
+    }
+
+    /// The database's refusal, if that is what this is.
+    pub fn database(&self) -> Option<&database::Error> {
+        match &self.cause {
+            Some(Cause::Database(error)) => Some(error),
+            _ => None,
+        }
+    }
+
+    /// A sentence for the log, if this has a cause that the client is not told.
+    pub(crate) fn cause(&self) -> Option<String> {
+        self.cause.as_ref().map(|cause| match cause {
+            Cause::Database(error) => format!("{}: {error}", self.code.name),
+            Cause::Other(text) => format!("{}: {text}", self.code.name),
+        })
+    }
+
+    pub(crate) fn body(&self, request_id: &str, timestamp: crate::Timestamp) -> Vec<u8> {
+        #[derive(Serialize)]
+        struct Inner<'a> {
+            code: &'a str,
+            message: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            details: Option<&'a Value>,
+        }
+        let error = Inner { code: self.code.name, message: &self.message, details: self.details.as_ref() };
+        let meta = json!({ "timestamp": timestamp, "requestId": request_id });
+        let body = json!({ "success": false, "message": self.message, "error": error, "meta": meta });
+        body.to_string().into_bytes()
+    }
+}
+
+impl From<Problems> for Error {
+    fn from(problems: Problems) -> Self {
+        let details = serde_json::to_value(&problems).unwrap_or_default();
+        Self::new(codes::VALIDATION_ERROR, "The request is not valid").with(details)
+    }
+}
+
+impl From<Problem> for Error {
+    fn from(problem: Problem) -> Self {
+        Problems::from(problem).into()
+    }
+}
+
+/// The one place where a database error becomes an answer.
+impl From<database::Error> for Error {
+    fn from(error: database::Error) -> Self {
+        let (code, message) = match &error {
+            database::Error::Unavailable(_) => (codes::DB_CONNECTION_ERROR, "The database cannot be reached"),
+            database::Error::Timeout => (codes::REQUEST_TIMEOUT, "The request took too long"),
+            _ if error.is_transient() => (codes::SERVICE_UNAVAILABLE, "Too busy, please try again"),
+            _ => (codes::DB_QUERY_ERROR, "The request could not be carried out"),
+        };
+        Self { cause: Some(Cause::Database(error)), ..Self::new(code, message) }
+    }
+}

@@ -1,0 +1,83 @@
+//! Text with a least and a greatest length, counted in characters.
+
+use super::{Field, Input};
+use crate::{
+    database::{Param, Value as Cell},
+    problem::{Flaw, Problem, Problems},
+};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+/// For text that may be as long as a body.
+pub const NO_MAX: usize = usize::MAX;
+
+/// Trimmed before it is measured, and kept trimmed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Text<const MIN: usize, const MAX: usize>(String);
+
+/// Kept as it was sent, such as a password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Verbatim<const MIN: usize, const MAX: usize>(String);
+
+impl<const MIN: usize, const MAX: usize> Text<MIN, MAX> {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<const MIN: usize, const MAX: usize> Verbatim<MIN, MAX> {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<const MIN: usize, const MAX: usize> Field for Text<MIN, MAX> {
+    fn parse(input: Input<'_>) -> Result<Self, Problems> {
+        Ok(Self(measured(input.text()?.trim(), MIN, MAX)?))
+    }
+
+    fn schema() -> Value {
+        schema(MIN, MAX)
+    }
+}
+
+impl<const MIN: usize, const MAX: usize> Field for Verbatim<MIN, MAX> {
+    fn parse(input: Input<'_>) -> Result<Self, Problems> {
+        Ok(Self(measured(input.text()?, MIN, MAX)?))
+    }
+
+    fn schema() -> Value {
+        schema(MIN, MAX)
+    }
+}
+
+impl<const MIN: usize, const MAX: usize> Param for Text<MIN, MAX> {
+    fn to_value(&self) -> Cell {
+        self.0.to_value()
+    }
+}
+
+fn measured(text: &str, min: usize, max: usize) -> Result<String, Problem> {
+    let length = text.chars().count();
+    if length < min {
+        let message =
+            if min == 1 { "must not be empty".into() } else { format!("must have at least {min} characters") };
+        return Err(Problem::new(Flaw::TooSmall, message));
+    }
+    if length > max {
+        return Err(Problem::new(Flaw::TooBig, format!("must have at most {max} characters")));
+    }
+    Ok(text.to_owned())
+}
+
+fn schema(min: usize, max: usize) -> Value {
+    let mut schema = json!({ "type": "string" });
+    if min > 0 {
+        schema["minLength"] = min.into();
+    }
+    if max != NO_MAX {
+        schema["maxLength"] = max.into();
+    }
+    schema
+}

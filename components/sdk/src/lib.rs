@@ -1,0 +1,81 @@
+//! What the components are written with.
+//!
+//! A component is a list of routes, and each route is a declaration: method,
+//! path, who may call it, and a handler whose argument types say what it reads
+//! from path, query and body and by which rules. This crate judges a request by
+//! those declarations, in the order of the API contract, before a handler runs.
+//! The same declarations can be read as data ([`Route::inputs`]).
+//!
+//! | module | answers |
+//! |---|---|
+//! | [`route`] | which requests are there, who may send them |
+//! | [`extract`] | what a handler is given |
+//! | [`request`], [`field`] | what a request may contain |
+//! | [`problem`], [`error`] | what is said when it does not |
+//! | [`reply`], [`page`] | what is said when it does |
+//! | [`database`], [`row`], [`events`], [`redis`], [`settings`], [`log`], [`tokens`] | what the host offers |
+//!
+//! It deliberately keeps nothing between two calls, knows no domain, and leaves
+//! to the host what the host does: 404, 405, 401, limits, request ids.
+
+#[doc(hidden)]
+pub mod __private;
+#[doc(hidden)]
+pub mod bindings;
+pub mod call;
+pub mod database;
+pub mod error;
+pub mod events;
+pub mod extract;
+pub mod field;
+pub mod log;
+pub mod page;
+pub mod problem;
+pub mod redis;
+pub mod reply;
+pub mod request;
+pub mod route;
+pub mod row;
+pub mod settings;
+pub mod time;
+pub mod tokens;
+
+pub use call::{Call, Principal, Role};
+pub use error::{Code, Error, Result, codes};
+pub use extract::{Body, OptionalBody, Path, Query, Unread};
+pub use field::{Amount, Email, Int, List, Money, Text, Uuid, Verbatim};
+pub use page::{List as Listing, Page};
+pub use problem::{Flaw, Problem, Problems};
+pub use reply::{Ack, Created, Data};
+pub use request::Patch;
+pub use route::Route;
+pub use time::{Date, Since, Timestamp, Until};
+
+/// For the macros, which expand in other crates and in this one.
+extern crate self as sdk;
+
+/// Makes a crate a component: exports the handler that serves `routes`, a
+/// `fn() -> Vec<Route>`.
+#[macro_export]
+macro_rules! component {
+    ($routes:path) => {
+        static ROUTES: std::sync::LazyLock<Vec<$crate::Route>> = std::sync::LazyLock::new($routes);
+
+        #[doc(hidden)]
+        pub struct Component;
+
+        impl $crate::__private::Guest for Component {
+            fn routes() -> Vec<$crate::__private::RouteRow> {
+                $crate::route::table(&ROUTES)
+            }
+
+            fn handle(request: $crate::__private::Request) -> $crate::__private::Response {
+                $crate::route::handle(&ROUTES, request)
+            }
+        }
+
+        // Natively there is nobody to export to; tests call the parts.
+        #[cfg(target_arch = "wasm32")]
+        $crate::bindings::export!(Component with_types_in $crate::bindings);
+    };
+}

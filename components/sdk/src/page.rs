@@ -1,0 +1,128 @@
+//! Lists in pages.
+
+use crate::{
+    call::{Call, Role},
+    database::Value as Cell,
+    extract::{Extract, Input},
+    field::Int,
+    problem::Problems,
+    request::{Member, Presence, Source},
+};
+use serde::{Serialize, Serializer, ser::SerializeMap};
+use serde_json::json;
+
+/// Which part of a list is asked for. Admins may ask for longer pages.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Page {
+    number: i64,
+    limit: i64,
+}
+
+type Number = Int<1, { i64::MAX }>;
+type Limit = Int<1, 100>;
+type AdminLimit = Int<1, 1000>;
+
+impl Page {
+    const DEFAULT_LIMIT: i64 = 20;
+
+    /// For `limit $n`.
+    pub fn limit(&self) -> Cell {
+        Cell::Integer(self.limit)
+    }
+
+    /// For `offset $n`. A page beyond every list is an empty one.
+    pub fn offset(&self) -> Cell {
+        Cell::Integer((self.number - 1).saturating_mul(self.limit))
+    }
+}
+
+impl Extract for Page {
+    fn extract(call: &Call) -> Result<Self, Problems> {
+        let query = Source::Query(call);
+        let mut problems = Problems::default();
+        let number = problems.take(query.member::<Option<Number>>(&["page"]));
+        let limit = problems.take(if call.has_role(Role::Admin) {
+            query.member::<Option<AdminLimit>>(&["limit"]).map(|limit| limit.map(Int::get))
+        } else {
+            query.member::<Option<Limit>>(&["limit"]).map(|limit| limit.map(Int::get))
+        });
+        match (number, limit) {
+            (Some(number), Some(limit)) => {
+                Ok(Self { number: number.map_or(1, Int::get), limit: limit.unwrap_or(Self::DEFAULT_LIMIT) })
+            }
+            _ => Err(problems),
+        }
+    }
+
+    fn inputs() -> Vec<Input> {
+        let number = Member { name: "page", required: false, schema: <Number as Presence>::schema() };
+        let limit = Member { name: "limit", required: false, schema: <AdminLimit as Presence>::schema() };
+        vec![Input::Query(vec![number, limit])]
+    }
+}
+
+/// One page of a list, under the plural noun of what it holds.
+pub struct List<T> {
+    key: &'static str,
+    items: Vec<T>,
+    page: Page,
+    total: i64,
+}
+
+impl<T> List<T> {
+    /// `total` counts the items of all pages.
+    pub fn new(key: &'static str, items: Vec<T>, page: Page, total: i64) -> Self {
+        Self { key, items, page, total }
+    }
+}
+
+impl<T: Serialize> Serialize for List<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Page { number, limit } = self.page;
+        let total_pages = (self.total + limit - 1) / limit;
+        let pagination = json!({ "page": number, "limit": limit, "total": self.total, "total_pages": total_pages });
+        let mut map = serializer.serialize_map(Some(2))?;
+        map.serialize_entry(self.key, &self.items)?;
+        map.serialize_entry("pagination", &pagination)?;
+        map.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        __private::Request,
+        call::tests::{bare_request, request_of},
+        problem::Flaw,
+    };
+
+    fn page(request: Request, query: &str) -> Result<Page, Vec<(String, Flaw)>> {
+        let call = Call::new(Request { query: query.into(), ..request }, &[]).map_err(|_| vec![])?;
+        Page::extract(&call).map_err(|problems| problems.iter().map(|p| (p.field(), p.flaw())).collect())
+    }
+
+    #[test]
+    fn only_admins_may_ask_for_more_than_a_hundred() {
+        assert_eq!(page(bare_request(), ""), Ok(Page { number: 1, limit: 20 }));
+        assert_eq!(page(request_of("admin"), "page=3&limit=1000"), Ok(Page { number: 3, limit: 1000 }));
+        assert_eq!(page(request_of("student"), "limit=101"), Err(vec![("limit".into(), Flaw::TooBig)]));
+        assert_eq!(
+            page(bare_request(), "page=0&limit=x"),
+            Err(vec![("page".into(), Flaw::TooSmall), ("limit".into(), Flaw::InvalidType)])
+        );
+    }
+
+    #[test]
+    fn the_last_page_may_be_short() {
+        let pages = |total| json!(List::<i64>::new("rooms", vec![], Page { number: 1, limit: 20 }, total));
+        assert_eq!(pages(0)["pagination"], json!({ "page": 1, "limit": 20, "total": 0, "total_pages": 0 }));
+        assert_eq!(pages(21)["pagination"]["total_pages"], json!(2));
+    }
+
+    #[test]
+    fn no_page_number_overflows() {
+        let huge = Page { number: i64::MAX, limit: 1000 };
+        assert!(matches!(huge.offset(), Cell::Integer(i64::MAX)));
+    }
+}

@@ -1,0 +1,359 @@
+//! What a body or query may contain, as a declaration.
+//!
+//! The type of a member says both what it holds and whether it may be missing:
+//!
+//! | type | absent | `null` | value |
+//! |---|---|---|---|
+//! | `T` | `invalid_type` | `invalid_type` | read |
+//! | `Option<T>` | `None` | `None` | read |
+//! | `Patch<T>` | `Keep` | `invalid_type` | `Set` |
+//! | `Patch<Option<T>>` | `Keep` | `Set(None)` | `Set(Some)` |
+
+use crate::{
+    call::Call,
+    database::{Param, Value as Cell},
+    field::{Field, Input},
+    problem::{Flaw, Problem, Problems},
+};
+use serde_json::{Map, Value};
+
+/// What [`request!`](crate::request!) declares.
+pub trait Request: Sized {
+    fn read(source: &Source<'_>) -> Result<Self, Problems>;
+
+    fn members() -> Vec<Member>;
+}
+
+/// One member, for documents made from the declarations.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Member {
+    pub name: &'static str,
+    pub required: bool,
+    pub schema: Value,
+}
+
+/// Where a request's members are looked up.
+pub enum Source<'a> {
+    Body(&'a Map<String, Value>),
+    Query(&'a Call),
+}
+
+impl<'a> Source<'a> {
+    fn get(&self, name: &str) -> Option<Input<'a>> {
+        match self {
+            Self::Body(object) => object.get(name).map(Input::Json),
+            Self::Query(call) => call.query(name).map(Input::Text),
+        }
+    }
+
+    /// Reads one member, under the first of its names that is there.
+    pub fn member<P: Presence>(&self, names: &[&'static str]) -> Result<P, Problems> {
+        let given = names.iter().find_map(|name| Some((*name, self.get(name)?)));
+        let name = given.map(|(name, _)| name).or(names.first().copied()).unwrap_or_default();
+        P::read(given.map(|(_, input)| input)).map_err(|problems| problems.inside(name))
+    }
+}
+
+/// How a member deals with being absent.
+pub trait Presence: Sized {
+    const REQUIRED: bool;
+
+    fn read(given: Option<Input<'_>>) -> Result<Self, Problems>;
+
+    fn schema() -> Value;
+
+    /// Whether the caller sent something that counts as a change.
+    fn is_given(&self) -> bool {
+        true
+    }
+}
+
+/// A member of a partial update.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Patch<T> {
+    Keep,
+    Set(T),
+}
+
+impl<T> Patch<T> {
+    /// The new value, if there is one.
+    pub fn as_option(&self) -> Option<&T> {
+        match self {
+            Self::Keep => None,
+            Self::Set(value) => Some(value),
+        }
+    }
+
+    pub fn is_set(&self) -> bool {
+        matches!(self, Self::Set(_))
+    }
+}
+
+/// As a parameter null means "keep": for statements that say
+/// `coalesce($1, column)`. Where null is a value, [`Patch::is_set`] has to be a
+/// parameter as well.
+impl<T: Param> Param for Patch<T> {
+    fn to_value(&self) -> Cell {
+        self.as_option().map_or(Cell::Null, T::to_value)
+    }
+}
+
+fn is_null(input: &Input<'_>) -> bool {
+    matches!(input, Input::Json(Value::Null))
+}
+
+fn nullable(mut schema: Value) -> Value {
+    if let Some(kind) = schema.get_mut("type") {
+        *kind = Value::Array(vec![kind.take(), "null".into()]);
+    }
+    schema
+}
+
+impl<T: Field> Presence for T {
+    const REQUIRED: bool = true;
+
+    fn read(given: Option<Input<'_>>) -> Result<Self, Problems> {
+        match given.filter(|input| !is_null(input)) {
+            Some(input) => T::parse(input),
+            None => Err(Problem::new(Flaw::InvalidType, "is required").into()),
+        }
+    }
+
+    fn schema() -> Value {
+        T::schema()
+    }
+}
+
+impl<T: Field> Presence for Option<T> {
+    const REQUIRED: bool = false;
+
+    fn read(given: Option<Input<'_>>) -> Result<Self, Problems> {
+        given.filter(|input| !is_null(input)).map(T::parse).transpose()
+    }
+
+    fn schema() -> Value {
+        nullable(T::schema())
+    }
+
+    fn is_given(&self) -> bool {
+        self.is_some()
+    }
+}
+
+impl<T: Field> Presence for Patch<T> {
+    const REQUIRED: bool = false;
+
+    fn read(given: Option<Input<'_>>) -> Result<Self, Problems> {
+        match given {
+            None => Ok(Self::Keep),
+            Some(input) if is_null(&input) => Err(Problem::new(Flaw::InvalidType, "must not be null").into()),
+            Some(input) => T::parse(input).map(Self::Set),
+        }
+    }
+
+    fn schema() -> Value {
+        T::schema()
+    }
+
+    fn is_given(&self) -> bool {
+        self.is_set()
+    }
+}
+
+impl<T: Field> Presence for Patch<Option<T>> {
+    const REQUIRED: bool = false;
+
+    fn read(given: Option<Input<'_>>) -> Result<Self, Problems> {
+        given.map_or(Ok(Self::Keep), |input| Option::<T>::read(Some(input)).map(Self::Set))
+    }
+
+    fn schema() -> Value {
+        nullable(T::schema())
+    }
+
+    fn is_given(&self) -> bool {
+        self.is_set()
+    }
+}
+
+/// Declares a body or query.
+///
+/// `as` gives a member another name outside, `alias` a second one. After
+/// `where` stand rules across members, as functions of references to them that
+/// return a [`Problem`] if broken. A `partial struct` needs at least one member.
+///
+/// ```
+/// use sdk::{Amount, Patch, Problem, Text};
+///
+/// sdk::request! {
+///     pub struct Filter {
+///         pub search alias q: Option<Text<0, 100>>,
+///         pub min_price: Option<Amount>,
+///         pub max_price: Option<Amount>,
+///     }
+///     where is_range(min_price, max_price)
+/// }
+///
+/// fn is_range(min: &Option<Amount>, max: &Option<Amount>) -> Result<(), Problem> {
+///     match (min, max) {
+///         (Some(min), Some(max)) if min > max => Err(Problem::custom("max_price", "must not be below min_price")),
+///         _ => Ok(()),
+///     }
+/// }
+///
+/// sdk::request! {
+///     pub partial struct Changes {
+///         pub title: Patch<Text<1, 255>>,
+///         pub description: Patch<Option<Text<0, 5000>>>,
+///     }
+/// }
+/// ```
+#[macro_export]
+macro_rules! request {
+    ($(#[$meta:meta])* $vis:vis partial struct $name:ident $($rest:tt)+) => {
+        $crate::request!(@struct partial $(#[$meta])* $vis struct $name $($rest)+);
+    };
+    ($(#[$meta:meta])* $vis:vis struct $name:ident $($rest:tt)+) => {
+        $crate::request!(@struct whole $(#[$meta])* $vis struct $name $($rest)+);
+    };
+    (@struct $kind:ident
+        $(#[$meta:meta])*
+        $vis:vis struct $name:ident {
+            $(
+                $(#[$field_meta:meta])*
+                $field_vis:vis $field:ident $(as $outer:ident)? $(alias $alias:ident)?: $type:ty
+            ),+ $(,)?
+        }
+        $(where $($rule:ident($($arg:ident),+)),+ $(,)?)?
+    ) => {
+        $(#[$meta])*
+        $vis struct $name {
+            $($(#[$field_meta])* $field_vis $field: $type),+
+        }
+
+        impl $crate::request::Request for $name {
+            fn read(source: &$crate::request::Source<'_>) -> Result<Self, $crate::Problems> {
+                let mut problems = $crate::Problems::default();
+                $(
+                    let names = [$crate::request!(@name $field $($outer)?) $(, stringify!($alias))?];
+                    let $field = problems.take(source.member::<$type>(&names));
+                )+
+                $($(
+                    // A rule is judged whenever its members are good, so that
+                    // the answer names all problems at once.
+                    if let ($(Some($arg),)+) = ($(&$arg,)+) {
+                        problems.take($rule($($arg),+).map_err($crate::Problems::from));
+                    }
+                )+)?
+                let ($(Some($field),)+) = ($($field,)+) else { return Err(problems) };
+                $crate::request!(@nonempty $kind problems $($field)+);
+                problems.none_or(Self { $($field),+ })
+            }
+
+            fn members() -> Vec<$crate::request::Member> {
+                vec![$($crate::request::Member {
+                    name: $crate::request!(@name $field $($outer)?),
+                    required: <$type as $crate::request::Presence>::REQUIRED,
+                    schema: <$type as $crate::request::Presence>::schema(),
+                }),+]
+            }
+        }
+    };
+    (@name $field:ident) => { stringify!($field) };
+    (@name $field:ident $outer:ident) => { stringify!($outer) };
+    (@nonempty whole $($rest:tt)+) => {};
+    (@nonempty partial $problems:ident $($field:ident)+) => {
+        if $(!$crate::request::Presence::is_given(&$field))&&+ {
+            $problems.push($crate::Problem::new($crate::Flaw::Custom, "needs at least one field to change"));
+        }
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Amount, Int, List, Text};
+    use serde_json::json;
+
+    request! {
+        struct Whole {
+            title: Text<1, 5>,
+            tags: Option<List<Text<1, 3>, 0, 3>>,
+            is_active as isActive alias active: Option<bool>,
+            min: Option<Amount>,
+            max: Option<Amount>,
+        }
+        where in_order(min, max)
+    }
+
+    request! {
+        partial struct Partial {
+            title: Patch<Text<1, 5>>,
+            note: Patch<Option<Int<1, 5>>>,
+        }
+    }
+
+    fn in_order(min: &Option<Amount>, max: &Option<Amount>) -> Result<(), Problem> {
+        match (min, max) {
+            (Some(min), Some(max)) if min > max => Err(Problem::custom("max", "must not be below min")),
+            _ => Ok(()),
+        }
+    }
+
+    fn read<T: Request>(value: &Value) -> Result<T, Vec<(String, Flaw)>> {
+        let object = value.as_object().cloned().unwrap_or_default();
+        T::read(&Source::Body(&object))
+            .map_err(|problems| problems.iter().map(|problem| (problem.field(), problem.flaw())).collect())
+    }
+
+    fn flaw(field: &str, flaw: Flaw) -> (String, Flaw) {
+        (field.to_owned(), flaw)
+    }
+
+    #[test]
+    fn all_problems_are_named_at_once_with_their_paths() {
+        let body = json!({ "title": null, "tags": ["a", 1], "isActive": "yes", "min": 2, "max": 1 });
+        let expected = [
+            flaw("title", Flaw::InvalidType),
+            flaw("tags.1", Flaw::InvalidType),
+            flaw("isActive", Flaw::InvalidType),
+            flaw("max", Flaw::Custom),
+        ];
+        assert_eq!(read::<Whole>(&body).err().as_deref(), Some(expected.as_slice()));
+    }
+
+    #[test]
+    fn null_is_absent_and_unknown_members_are_ignored() {
+        let whole = read::<Whole>(&json!({ "title": " a ", "tags": null, "active": true, "else": 1 })).ok();
+        let whole = whole.map(|whole| (whole.title.as_str().to_owned(), whole.tags, whole.is_active));
+        assert_eq!(whole, Some(("a".to_owned(), None, Some(true))));
+    }
+
+    #[test]
+    fn a_partial_update_tells_absent_null_and_value_apart() {
+        let partial = read::<Partial>(&json!({ "note": null })).ok();
+        assert_eq!(partial.map(|partial| (partial.title.is_set(), partial.note)), Some((false, Patch::Set(None))));
+        assert_eq!(read::<Partial>(&json!({ "title": null })).err(), Some(vec![flaw("title", Flaw::InvalidType)]));
+        assert_eq!(read::<Partial>(&json!({ "else": 1 })).err(), Some(vec![flaw("", Flaw::Custom)]));
+    }
+
+    #[test]
+    fn a_problem_is_serialized_as_the_contract_says() {
+        let object = json!({ "title": "a", "tags": ["abcd"] }).as_object().cloned().unwrap_or_default();
+        let problems = Whole::read(&Source::Body(&object)).err();
+        let expected = json!([{
+            "path": ["tags", 0], "field": "tags.0", "code": "too_big", "message": "must have at most 3 characters",
+        }]);
+        assert_eq!(json!(problems), expected);
+    }
+
+    #[test]
+    fn the_declaration_can_be_read_as_data() {
+        let members = Whole::members();
+        assert_eq!(
+            members.iter().map(|m| (m.name, m.required)).collect::<Vec<_>>(),
+            [("title", true), ("tags", false), ("isActive", false), ("min", false), ("max", false),]
+        );
+        assert_eq!(members[0].schema, json!({ "type": "string", "minLength": 1, "maxLength": 5 }));
+    }
+}

@@ -1,0 +1,88 @@
+//! Rows as structs, matched by column name.
+
+use crate::database::{Column, Error, Value};
+
+/// A struct that one row gives; declared with [`row!`](crate::row!).
+pub trait FromRow: Sized {
+    fn from_row(row: &Row<'_>) -> Result<Self, Error>;
+}
+
+/// One row of a result.
+pub struct Row<'a> {
+    columns: &'a [String],
+    values: &'a [Value],
+    prefix: &'static str,
+}
+
+impl<'a> Row<'a> {
+    pub(crate) fn new(columns: &'a [String], values: &'a [Value]) -> Self {
+        Self { columns, values, prefix: "" }
+    }
+
+    /// The column of that name.
+    pub fn column<T: Column>(&self, name: &str) -> Result<T, Error> {
+        let is_it = |column: &String| column.strip_prefix(self.prefix) == Some(name);
+        let value = self.columns.iter().position(is_it).and_then(|position| self.values.get(position));
+        let found = value.ok_or_else(|| Error::Invalid(format!("there is no column {}{name}", self.prefix)))?;
+        T::from_value(found).ok_or_else(|| Error::Invalid(format!("column {}{name} is {found:?}", self.prefix)))
+    }
+
+    /// What the columns give whose names begin with `prefix`.
+    pub fn nested<T: FromRow>(&self, prefix: &'static str) -> Result<T, Error> {
+        T::from_row(&Self { prefix, ..*self })
+    }
+}
+
+/// Declares a struct that a row gives and that serializes as it stands.
+///
+/// A field is the column of its name; `as "room_"` makes it a struct of its own,
+/// of the columns `room_…`.
+#[macro_export]
+macro_rules! row {
+    ($(
+        $(#[$meta:meta])*
+        $vis:vis struct $name:ident {
+            $($(#[$field_meta:meta])* $field_vis:vis $field:ident: $type:ty $(as $prefix:literal)?),+ $(,)?
+        }
+    )+) => {$(
+        $(#[$meta])*
+        #[derive(Clone, Debug, $crate::__private::serde::Serialize)]
+        #[serde(crate = "sdk::__private::serde")]
+        $vis struct $name {
+            $($(#[$field_meta])* $field_vis $field: $type),+
+        }
+
+        impl $crate::row::FromRow for $name {
+            fn from_row(row: &$crate::row::Row<'_>) -> Result<Self, $crate::database::Error> {
+                Ok(Self { $($field: $crate::row!(@read row $field $($prefix)?)),+ })
+            }
+        }
+    )+};
+    (@read $row:ident $field:ident) => { $row.column(stringify!($field))? };
+    (@read $row:ident $field:ident $prefix:literal) => { $row.nested($prefix)? };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    row! {
+        struct Room { id: i64, name: Option<String> }
+        struct Class { id: i64, room: Room as "room_" }
+    }
+
+    #[test]
+    fn columns_are_found_by_name_and_prefix() {
+        let columns = ["room_name", "id", "room_id"].map(String::from);
+        let values = [Value::Null, Value::Integer(1), Value::Integer(2)];
+        let class = Class::from_row(&Row::new(&columns, &values)).map(|class| serde_json::json!(class));
+        assert_eq!(class.ok(), Some(serde_json::json!({ "id": 1, "room": { "id": 2, "name": null } })));
+    }
+
+    #[test]
+    fn a_column_of_another_type_is_an_error() {
+        let columns = ["id", "name"].map(String::from);
+        let values = [Value::Text("1".into()), Value::Null];
+        assert!(matches!(Room::from_row(&Row::new(&columns, &values)), Err(Error::Invalid(_))));
+    }
+}

@@ -1,0 +1,35 @@
+//! `shema:log`: a component's lines in the host's log.
+
+use super::Call;
+use crate::component::bindings::log;
+
+/// Bounds, so that a component in a loop cannot fill the disk.
+const MAX_LINES: u32 = 100;
+const MAX_BYTES: usize = 4096;
+
+impl log::Host for Call {
+    async fn write(&mut self, level: log::Level, mut message: String) -> wasmtime::Result<()> {
+        self.log_lines = self.log_lines.saturating_add(1);
+        if self.log_lines > MAX_LINES {
+            return Ok(());
+        }
+        message.truncate(message.floor_char_boundary(MAX_BYTES));
+        let (component, version) = (self.held.name.as_str(), self.context.version.as_str());
+        let request_id = self.context.request_id.as_str();
+        match level {
+            log::Level::Debug => tracing::debug!(target: "component", component, version, request_id, "{message}"),
+            log::Level::Info => tracing::info!(target: "component", component, version, request_id, "{message}"),
+            log::Level::Warn => tracing::warn!(target: "component", component, version, request_id, "{message}"),
+            log::Level::Error => tracing::error!(target: "component", component, version, request_id, "{message}"),
+        }
+        Ok(())
+    }
+}
+
+pub fn note_dropped(call: &Call) {
+    let dropped = call.log_lines.saturating_sub(MAX_LINES);
+    if dropped > 0 {
+        let (component, request_id) = (call.held.name.as_str(), call.context.request_id.as_str());
+        tracing::warn!(target: "component", component, request_id, dropped, "log lines over the limit were dropped");
+    }
+}

@@ -1,0 +1,91 @@
+//! Warm instances of one version, and how many may run at a time.
+//!
+//! An instance belongs to one call alone. It comes back if the call ended well
+//! and it is still small and young; otherwise it is dropped with everything it
+//! held. A warm instance saves some 20 µs of every call.
+
+use super::{
+    bindings::{BindingsPre, Request, Response},
+    instance::{Failure, Instance, State},
+};
+use crate::{
+    capability::{Context, Held, Usage},
+    config::Limits,
+};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::sync::{Semaphore, TryAcquireError};
+use wasmtime::Engine;
+
+pub struct Pool {
+    engine: Engine,
+    pre: BindingsPre<State>,
+    held: Arc<Held>,
+    limits: Limits,
+    deadline: Duration,
+    running: Semaphore,
+    warm: Mutex<Vec<Instance>>,
+}
+
+impl Pool {
+    /// `call_timeout`: the deadline of a component whose limits name none.
+    pub fn new(
+        engine: Engine,
+        pre: BindingsPre<State>,
+        held: Arc<Held>,
+        limits: Limits,
+        call_timeout: Duration,
+    ) -> Pool {
+        let deadline = match limits.deadline_ms {
+            0 => call_timeout,
+            own => Duration::from_millis(own).min(call_timeout),
+        };
+        let running = Semaphore::new(limits.max_calls);
+        Pool { engine, pre, held, limits, deadline, running, warm: Mutex::default() }
+    }
+
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// An instance of its own, for the questions at load.
+    pub async fn instance(&self) -> Result<Instance, Failure> {
+        let new = Instance::new(&self.engine, &self.pre, &self.held, &self.limits);
+        match tokio::time::timeout(self.deadline, new).await {
+            Ok(instance) => instance.map_err(|error| Failure::Trap(format!("cannot be instantiated: {error:#}"))),
+            Err(_) => Err(Failure::Timeout(self.deadline)),
+        }
+    }
+
+    /// Runs one call, within the deadline from its instantiation on.
+    pub async fn call(&self, context: Context, request: &Request) -> (Result<Response, Failure>, Usage) {
+        let Some(_permit) = self.permit().await else { return (Err(Failure::Busy), Usage::default()) };
+        let warm = self.warm.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut instance = match warm {
+            Some(instance) => instance,
+            None => match self.instance().await {
+                Ok(instance) => instance,
+                Err(failure) => return (Err(failure), Usage::default()),
+            },
+        };
+        let outcome = instance.handle(context, request, self.deadline).await;
+        let usage = instance.finish();
+        if outcome.is_ok() && instance.is_reusable(&self.limits) {
+            self.warm.lock().unwrap_or_else(PoisonError::into_inner).push(instance);
+        }
+        (outcome, usage)
+    }
+
+    async fn permit(&self) -> Option<tokio::sync::SemaphorePermit<'_>> {
+        match self.running.try_acquire() {
+            Ok(permit) => Some(permit),
+            Err(TryAcquireError::Closed) => None,
+            Err(TryAcquireError::NoPermits) => {
+                let wait = Duration::from_millis(self.limits.max_wait_ms);
+                tokio::time::timeout(wait, self.running.acquire()).await.ok()?.ok()
+            }
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! The public listener: everything that happens to a request, in the order of
+//! the contract (1.11), on one page.
+//!
+//! - `dispatch`: request -> call -> answer.
+//! - `limits`: how often somebody may ask.
+//! - `cors`: which pages may read the answers.
+//! - `platform`: the endpoints that are the host's own.
+
+mod cors;
+mod dispatch;
+mod limits;
+mod platform;
+
+use crate::{
+    capability::{self, Usage},
+    component::{Found, registry::Registry},
+    config::Config,
+    error::{Code, Refusal},
+};
+use axum::{
+    Router,
+    body::Body,
+    extract::{Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use cors::Cors;
+use ipnet::IpNet;
+use limits::Limiter;
+use std::{
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use uuid::Uuid;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const COMPONENT: HeaderName = HeaderName::from_static("x-shema-component");
+
+/// Address of the socket's other end; set for each connection.
+#[derive(Clone, Copy)]
+pub struct Peer(pub IpAddr);
+
+pub struct Gateway {
+    pub registry: Registry,
+    pub shared: Arc<capability::Shared>,
+    limiter: Limiter,
+    cors: Cors,
+    trusted_proxies: Vec<IpNet>,
+    profile: &'static str,
+    /// Of the public listener.
+    port: u16,
+    started: Instant,
+}
+
+impl Gateway {
+    pub fn new(config: &Config, registry: Registry, shared: Arc<capability::Shared>, port: u16) -> Gateway {
+        Gateway {
+            registry,
+            limiter: Limiter::new(config.rate_limits.clone(), Arc::clone(&shared.redis)),
+            shared,
+            cors: Cors::new(&config.allowed_origins),
+            trusted_proxies: config.trusted_proxies.clone(),
+            profile: config.profile.name(),
+            port,
+            started: Instant::now(),
+        }
+    }
+
+    /// One handler for all: which path leads where changes while the host runs.
+    pub fn router(self: Arc<Self>) -> Router {
+        Router::new().fallback(answer).with_state(self)
+    }
+
+    /// The socket's peer, or whom a trusted proxy names: the last address of
+    /// `X-Forwarded-For` that is no trusted proxy itself. What stands before it
+    /// is the client's own word.
+    fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        let trusted = |address: IpAddr| self.trusted_proxies.iter().any(|network| network.contains(&address));
+        let peer = peer.to_canonical();
+        if !trusted(peer) {
+            return peer;
+        }
+        let values = headers.get_all("x-forwarded-for").into_iter().filter_map(|value| value.to_str().ok());
+        let hops: Vec<&str> = values.flat_map(|value| value.split(',')).map(str::trim).collect();
+        for hop in hops.into_iter().rev() {
+            match hop.parse::<IpAddr>() {
+                Ok(address) if trusted(address.to_canonical()) => (),
+                Ok(address) => return address.to_canonical(),
+                Err(_) => break,
+            }
+        }
+        peer
+    }
+}
+
+/// What the line of a request in the log says beside its outcome.
+#[derive(Default)]
+pub struct Line {
+    /// As in the table of routes, so that no id and no token gets into a log.
+    route: Option<String>,
+    component: Option<HeaderValue>,
+    usage: Usage,
+    /// The call alone.
+    call: Duration,
+}
+
+async fn answer(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
+    let started = Instant::now();
+    let (parts, body) = request.into_parts();
+    let id = request_id(&parts.headers);
+    let path = gateway.registry.canonical(parts.uri.path());
+    let mut line = Line::default();
+    let outcome = gateway.respond(&parts, body, &path, &id, &mut line).await;
+    let mut response = outcome.unwrap_or_else(IntoResponse::into_response);
+
+    let headers = response.headers_mut();
+    if let Ok(id) = HeaderValue::try_from(id.as_str()) {
+        headers.insert(REQUEST_ID, id);
+    }
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if path.starts_with("/api") {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+    if let Some(component) = &line.component {
+        headers.insert(COMPONENT, component.clone());
+    }
+    gateway.cors.mark(&parts.headers, headers);
+    log(&parts, &path, &id, &line, &response, started.elapsed());
+    response
+}
+
+impl Gateway {
+    async fn respond(
+        &self,
+        parts: &axum::http::request::Parts,
+        body: Body,
+        path: &str,
+        id: &str,
+        line: &mut Line,
+    ) -> Result<Response, Refusal> {
+        if parts.method == Method::OPTIONS {
+            line.route = Some("preflight".into());
+            return Ok(self.cors.preflight(&parts.headers));
+        }
+        if let Some(response) = self.platform(parts, path, line) {
+            return response;
+        }
+        let unknown = || {
+            Refusal::new(StatusCode::NOT_FOUND, "ROUTE_NOT_FOUND", "There is nothing at this path.")
+                .with("path", parts.uri.path())
+                .with("method", parts.method.as_str())
+        };
+        let slot = self.registry.find(path).ok_or_else(unknown)?;
+        // Pins this version for the whole request, whatever goes live meanwhile.
+        let version = slot.live.load_full().ok_or_else(|| {
+            Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE", "This part of the service is not available now.")
+        })?;
+        let (index, route, params) = match version.find(dispatch::method(&parts.method), path) {
+            Found::Route { index, route, params } => (index, route, params),
+            Found::OtherMethods(methods) => return Err(dispatch::wrong_method(&methods)),
+            Found::Nothing => return Err(unknown()),
+        };
+        line.route = Some(route.path.clone());
+
+        let body = dispatch::read_body(parts, body).await?;
+        let caller = self.caller(parts, route.access).await;
+        let client = self.client(dispatch::peer(parts), &parts.headers);
+        let admitted = self.limiter.admit(route, &params, &body, caller.as_ref().ok(), client).await?;
+        let answered = match dispatch::admit(caller, route.access) {
+            Ok(caller) => {
+                let request = dispatch::request(index, params, parts, body, caller.as_ref(), id);
+                dispatch::call(&version, request, caller, line).await
+            }
+            Err(refusal) => Err(refusal),
+        };
+        admitted.settle(&self.limiter, answered).await
+    }
+}
+
+/// The client's if it is a sane token, else one of ours.
+fn request_id(headers: &HeaderMap) -> String {
+    let sane = |id: &&str| {
+        (8..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
+    };
+    let given = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok()).filter(sane);
+    given.map_or_else(|| Uuid::new_v4().simple().to_string(), str::to_owned)
+}
+
+fn log(
+    parts: &axum::http::request::Parts,
+    path: &str,
+    id: &str,
+    line: &Line,
+    response: &Response,
+    elapsed: Duration,
+) {
+    let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    let (database, redis) = (micros(line.usage.database), micros(line.usage.redis));
+    tracing::info!(
+        target: "request",
+        method = parts.method.as_str(),
+        // An unknown path may hold anything, so only its beginning is told.
+        route = line.route.as_deref().unwrap_or_else(|| beginning(path)),
+        status = response.status().as_u16(),
+        code = response.extensions().get::<Code>().map(|code| code.0),
+        component = line.component.as_ref().and_then(|label| label.to_str().ok()),
+        request_id = id,
+        total_us = micros(elapsed),
+        // Its own time: what it waited for is told apart.
+        component_us = micros(line.call).saturating_sub(database + redis),
+        database_us = database,
+        redis_us = redis,
+    );
+}
+
+/// The first two segments of a path, where no credential stands.
+fn beginning(path: &str) -> &str {
+    let end = path.match_indices('/').nth(3).map_or(path.len(), |(index, _)| index);
+    let end = path.floor_char_boundary(end.min(64));
+    path.get(..end).unwrap_or_default()
+}

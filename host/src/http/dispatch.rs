@@ -1,0 +1,249 @@
+//! From a request to a component's call and back.
+
+use super::{Gateway, Line, Peer};
+use crate::{
+    capability::{
+        Context,
+        tokens::verify::{Refused, Verified},
+    },
+    component::{
+        Version,
+        bindings::{
+            Request, Response as Answer,
+            http::{Access, Caller, Method as RouteMethod},
+        },
+        instance::Failure,
+    },
+    error::Refusal,
+};
+use axum::{
+    body::Body,
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
+    response::Response,
+};
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+const MAX_BODY_BYTES: usize = 1 << 20;
+/// For the whole body; a slower client holds a connection for nothing.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
+
+/// Headers that are the host's business, in either direction.
+const HOST_HEADERS: [&str; 16] = [
+    "authorization", "cookie", "forwarded", "connection", "keep-alive", "proxy-authenticate", "proxy-authorization",
+    "te", "trailer", "transfer-encoding", "upgrade", "content-length", "host", "date", "server", "cache-control",
+];
+const HOST_PREFIXES: [&str; 5] = ["x-shema-", "x-service-", "x-forwarded-", "access-control-", "x-ratelimit-"];
+
+pub fn method(method: &Method) -> Option<RouteMethod> {
+    match *method {
+        // hyper leaves the body out of an answer to HEAD (RFC 9110, 9.3.2).
+        Method::GET | Method::HEAD => Some(RouteMethod::Get),
+        Method::POST => Some(RouteMethod::Post),
+        Method::PUT => Some(RouteMethod::Put),
+        Method::PATCH => Some(RouteMethod::Patch),
+        Method::DELETE => Some(RouteMethod::Delete),
+        _ => None,
+    }
+}
+
+pub fn method_name(method: RouteMethod) -> &'static str {
+    match method {
+        RouteMethod::Get => "GET",
+        RouteMethod::Post => "POST",
+        RouteMethod::Put => "PUT",
+        RouteMethod::Patch => "PATCH",
+        RouteMethod::Delete => "DELETE",
+    }
+}
+
+pub fn wrong_method(methods: &[RouteMethod]) -> Refusal {
+    let mut names: Vec<&str> = methods.iter().map(|method| method_name(*method)).collect();
+    if names.contains(&"GET") {
+        names.push("HEAD");
+    }
+    let allow = names.join(", ");
+    let message = format!("This path answers {allow} only.");
+    let refusal = Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", message);
+    match HeaderValue::from_str(&allow) {
+        Ok(allow) => refusal.header(header::ALLOW, allow),
+        Err(_) => refusal,
+    }
+}
+
+/// The address of the socket's other end.
+pub fn peer(parts: &Parts) -> IpAddr {
+    parts.extensions.get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0)
+}
+
+/// The whole body, or 413. Bodies of GET and DELETE are ignored.
+pub async fn read_body(parts: &Parts, body: Body) -> Result<Bytes, Refusal> {
+    if ![Method::POST, Method::PUT, Method::PATCH].contains(&parts.method) {
+        return Ok(Bytes::new());
+    }
+    let too_large = || {
+        let message = format!("The body is larger than {MAX_BODY_BYTES} bytes.");
+        // The rest is not read, so the connection cannot be used again.
+        Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE", message)
+            .header(header::CONNECTION, HeaderValue::from_static("close"))
+    };
+    let announced = parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    if announced.is_some_and(|length: u64| length > MAX_BODY_BYTES as u64) {
+        return Err(too_large());
+    }
+    match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY_BYTES).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(_)) => {
+            Err(Refusal::new(StatusCode::BAD_REQUEST, "VALIDATION_ERROR", "The body ended before it was complete."))
+        }
+        Err(_) => {
+            let message = format!("The body did not arrive within {} seconds.", BODY_TIMEOUT.as_secs());
+            Err(Refusal::new(StatusCode::GATEWAY_TIMEOUT, "REQUEST_TIMEOUT", message)
+                .header(header::CONNECTION, HeaderValue::from_static("close")))
+        }
+    }
+}
+
+impl Gateway {
+    /// Who is asking. A public route ignores the header.
+    pub(super) async fn caller(&self, parts: &Parts, access: Access) -> Result<Verified, Refused> {
+        if access == Access::Public {
+            return Err(Refused::Missing);
+        }
+        self.shared.verify(parts.headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes)).await
+    }
+}
+
+/// Whether the caller may pass; None is nobody.
+pub fn admit(caller: Result<Verified, Refused>, access: Access) -> Result<Option<Verified>, Refusal> {
+    let refused = match caller {
+        Ok(verified) => return Ok(Some(verified)),
+        Err(refused) => refused,
+    };
+    let unauthorized = |code, message: &'static str| Err(Refusal::new(StatusCode::UNAUTHORIZED, code, message));
+    match refused {
+        Refused::Unavailable => Err(Refusal::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "DB_CONNECTION_ERROR",
+            "The database is not reachable now, so the access token cannot be checked.",
+        )),
+        _ if access != Access::User => Ok(None),
+        Refused::Missing => unauthorized("AUTH_MISSING_TOKEN", "This needs an access token in the Authorization header."),
+        Refused::Format => unauthorized("AUTH_INVALID_FORMAT", "The Authorization header is not `Bearer <token>`."),
+        Refused::Invalid => unauthorized("AUTH_INVALID_TOKEN", "The access token is not valid, or its session has ended."),
+        Refused::Expired => unauthorized("AUTH_TOKEN_EXPIRED", "The access token has expired."),
+        Refused::Unauthorized => unauthorized("AUTH_UNAUTHORIZED", "The user of this access token does not exist any more."),
+        Refused::NoRole => unauthorized("AUTH_NO_ROLE", "The access token names no role."),
+    }
+}
+
+/// The request as the component sees it.
+pub fn request(
+    route: u32,
+    params: Vec<String>,
+    parts: &Parts,
+    body: Bytes,
+    caller: Option<&Verified>,
+    id: &str,
+) -> Request {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Request {
+        route,
+        params,
+        query: parts.uri.query().unwrap_or_default().to_owned(),
+        headers: visible_headers(&parts.headers),
+        body: body.into(),
+        caller: caller.map_or(Caller::Anonymous, |verified| Caller::User(verified.principal.clone())),
+        id: id.to_owned(),
+        received_at: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
+    }
+}
+
+fn is_hosts(name: &str) -> bool {
+    HOST_HEADERS.contains(&name) || HOST_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
+
+fn visible_headers(headers: &HeaderMap) -> Vec<(String, String)> {
+    headers
+        .iter()
+        .filter(|(name, _)| !is_hosts(name.as_str()))
+        .filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())))
+        .collect()
+}
+
+/// Runs the call. Guest text never gets into an error: a component that failed
+/// has sent nothing.
+pub async fn call(
+    version: &Version,
+    request: Request,
+    caller: Option<Verified>,
+    line: &mut Line,
+) -> Result<Response, Refusal> {
+    let context = Context {
+        request_id: request.id.clone(),
+        version: version.id.to_string(),
+        presented: caller.map(|verified| verified.presented),
+    };
+    let started = Instant::now();
+    let (outcome, usage) = version.pool.call(context, &request).await;
+    line.call = started.elapsed();
+    line.usage = usage;
+    let answer = match outcome {
+        Ok(answer) => answer,
+        Err(failure) => return Err(explain(version, &request.id, &failure)),
+    };
+    let max_bytes = version.pool.limits().max_response_kib << 10;
+    if answer.body.len() > max_bytes {
+        tracing::error!(component = ?version.label, request_id = request.id, "the answer is over max_response_kib");
+        return Err(internal_error());
+    }
+    let response = respond(answer).map_err(|problem| {
+        tracing::error!(component = ?version.label, request_id = request.id, "the answer is invalid: {problem}");
+        Refusal::new(StatusCode::BAD_GATEWAY, "SERVICE_INVALID_RESPONSE", "The service gave an answer that cannot be sent.")
+    })?;
+    line.component = Some(version.label.clone());
+    Ok(response)
+}
+
+fn internal_error() -> Refusal {
+    Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_SERVER_ERROR", "The service failed unexpectedly.")
+}
+
+fn explain(version: &Version, request_id: &str, failure: &Failure) -> Refusal {
+    tracing::error!(component = ?version.label, request_id, "a call {failure}");
+    match failure {
+        Failure::Trap(_) => internal_error(),
+        Failure::Timeout(_) => {
+            Refusal::new(StatusCode::GATEWAY_TIMEOUT, "REQUEST_TIMEOUT", "The service did not answer in time.")
+        }
+        Failure::Busy => {
+            let message = "The service is too busy now; try again in a moment.";
+            Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE", message)
+                .header(header::RETRY_AFTER, HeaderValue::from_static("1"))
+        }
+    }
+}
+
+fn respond(answer: Answer) -> Result<Response, String> {
+    if !(200..=599).contains(&answer.status) {
+        return Err(format!("status {}", answer.status));
+    }
+    let mut response = Response::new(Body::from(answer.body));
+    *response.status_mut() = StatusCode::from_u16(answer.status).map_err(|error| error.to_string())?;
+    let headers = response.headers_mut();
+    for (name, value) in answer.headers {
+        let name = HeaderName::try_from(name).map_err(|error| error.to_string())?;
+        if is_hosts(name.as_str()) || name == super::REQUEST_ID {
+            continue;
+        }
+        headers.append(name, HeaderValue::try_from(value).map_err(|error| error.to_string())?);
+    }
+    headers.entry(header::CONTENT_TYPE).or_insert(JSON);
+    Ok(response)
+}

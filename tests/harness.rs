@@ -1,0 +1,272 @@
+//! What the tests stand on: the real `shema` binary over a real Postgres and a
+//! real Redis, asked over real HTTP.
+//!
+//! One Postgres and one Redis serve the whole run; each host has a database of
+//! its own. Processes are started from one thread that lives as long as the
+//! run, because they are told by the kernel when the thread that started them
+//! ends, and so never outlive the tests, however these end.
+
+mod api;
+mod services;
+
+pub use api::{Answer, Api, Expect, PASSWORD, User};
+pub use services::{Redis, components, database, postgres};
+
+use serde_json::Value;
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{
+        LazyLock, Mutex, OnceLock,
+        atomic::{AtomicU32, Ordering},
+        mpsc,
+    },
+    time::{Duration, Instant},
+};
+
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Secrets of every host under test, so that tests can forge tokens.
+pub const ACCESS_SECRET: &str = "access-secret-of-the-tests-0123456789";
+pub const REFRESH_SECRET: &str = "refresh-secret-of-the-tests-0123456789";
+pub const SERVICE_SECRET: &str = "service-secret-of-the-tests-0123456789";
+
+/// A grant for everything that the probe is asked to try.
+const PROBE: &str = r#"
+[components.probe]
+mounts = ["/probe"]
+[components.probe.grants]
+database = "shema_course"
+redis = ["probe:*"]
+events = ["probe.*"]
+[components.probe.limits]
+deadline_ms = 3000
+max_wait_ms = 500
+max_calls = 8
+connections = 4
+statement_timeout_ms = 1000
+max_rows = 1000
+max_result_kib = 256
+max_response_kib = 256
+memory_mib = 32
+"#;
+
+/// How a host is started.
+pub struct Setup {
+    pub environment: BTreeMap<String, String>,
+    /// Put behind `host/host.toml`.
+    pub config: String,
+    /// The data directory; kept when it is given, so that a host can be
+    /// started in it again.
+    pub data_dir: Option<PathBuf>,
+}
+
+impl Setup {
+    pub fn set(mut self, name: &str, value: impl Into<String>) -> Setup {
+        self.environment.insert(name.into(), value.into());
+        self
+    }
+
+    pub fn unset(mut self, name: &str) -> Setup {
+        self.environment.remove(name);
+        self
+    }
+
+    pub fn config(mut self, text: &str) -> Setup {
+        self.config += text;
+        self
+    }
+}
+
+pub struct Host {
+    pub url: String,
+    pub control: String,
+    pub control_token: String,
+    pub data_dir: PathBuf,
+    /// Of the host's own database, for looking behind the API.
+    pub database_url: Option<String>,
+    child: Mutex<Child>,
+    scratch: Option<PathBuf>,
+}
+
+/// Starts from settings that suit most tests: own database, shared Redis under
+/// a prefix of its own, no rate limits, the probe beside the domains.
+pub fn setup() -> Setup {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let pairs = [
+        ("SHEMA_LISTEN", "127.0.0.1:0".to_owned()),
+        ("SHEMA_CONTROL_LISTEN", "127.0.0.1:0".to_owned()),
+        ("DATABASE_URL", database(&format!("test_{number}"))),
+        ("REDIS_URL", services::redis().url()),
+        ("REDIS_PREFIX", format!("t{number}:")),
+        ("RATE_LIMIT_ENABLED", "false".to_owned()),
+        ("JWT_SECRET", ACCESS_SECRET.to_owned()),
+        ("JWT_REFRESH_SECRET", REFRESH_SECRET.to_owned()),
+        ("SERVICE_JWT_SECRET", SERVICE_SECRET.to_owned()),
+        ("SHEMA_COMPONENTS", components().to_string_lossy().into_owned()),
+        ("SHEMA_LOG_FORMAT", "json".to_owned()),
+        ("RUST_LOG", "info".to_owned()),
+    ];
+    let environment = pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    Setup { environment, config: PROBE.to_owned(), data_dir: None }
+}
+
+/// The host that tests share which do not disturb each other.
+pub fn shared() -> &'static Host {
+    static HOST: OnceLock<Host> = OnceLock::new();
+    HOST.get_or_init(|| Host::start(setup()))
+}
+
+impl Host {
+    pub fn start(setup: Setup) -> Host {
+        Host::try_start(setup).unwrap_or_else(|output| panic!("the host did not start:\n{output}"))
+    }
+
+    /// The error is what the host wrote to standard error.
+    pub fn try_start(setup: Setup) -> Result<Host, String> {
+        let given = setup.data_dir.is_some();
+        let data_dir = setup.data_dir.clone().unwrap_or_else(|| scratch_dir("host"));
+        fs::create_dir_all(&data_dir).expect("a data directory");
+        let file = data_dir.join("host.toml");
+        let base = fs::read_to_string(root().join("host/host.toml")).expect("host.toml");
+        fs::write(&file, format!("{base}\n{}", setup.config)).expect("host.toml is written");
+        let log = data_dir.join("log");
+        let listen = data_dir.join("listen.json");
+        let _ = fs::remove_file(&listen);
+
+        let mut command = Command::new(env!("CARGO_BIN_EXE_shema"));
+        command.current_dir(&data_dir).arg("serve").env_clear();
+        for name in ["PATH", "HOME", "CARGO_HOME", "RUSTUP_HOME"] {
+            command.envs(std::env::var_os(name).map(|value| (name, value)));
+        }
+        command.env("SHEMA_CONFIG", &file).env("SHEMA_DATA_DIR", &data_dir).envs(&setup.environment);
+        let lines = fs::OpenOptions::new().create(true).append(true).open(&log).expect("a log");
+        command.stdin(Stdio::null()).stdout(lines.try_clone().expect("a log")).stderr(lines);
+        let mut child = spawn(command);
+
+        let until = Instant::now() + PATIENCE;
+        let note = loop {
+            if let Some(note) = fs::read(&listen).ok().and_then(|text| serde_json::from_slice::<Value>(&text).ok()) {
+                break note;
+            }
+            let ended = child.try_wait().expect("the host can be waited for").is_some();
+            if ended || Instant::now() > until {
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(fs::read_to_string(&log).unwrap_or_default());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        let text = |name: &str| note[name].as_str().expect("a text").to_owned();
+        Ok(Host {
+            url: text("public"),
+            control: text("control"),
+            control_token: text("control_token"),
+            database_url: setup.environment.get("DATABASE_URL").cloned(),
+            child: Mutex::new(child),
+            scratch: (!given).then(|| data_dir.clone()),
+            data_dir,
+        })
+    }
+
+    pub fn api(&self) -> Api {
+        Api::new(&self.url)
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.lock().expect("no panic").id()
+    }
+
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.data_dir.join("log")).expect("the log")
+    }
+
+    /// SIGKILL, as in a crash.
+    pub fn kill(&self) {
+        let mut child = self.child.lock().expect("no panic");
+        child.kill().expect("still running");
+        child.wait().expect("reaped");
+    }
+
+    /// SIGTERM, as an operator stops it; returns the exit code.
+    pub fn stop(&self) -> Option<i32> {
+        signal(self.pid(), nix::sys::signal::Signal::SIGTERM);
+        self.child.lock().expect("no panic").wait().expect("reaped").code()
+    }
+
+    /// A look behind the API, as the owner of all tables.
+    pub async fn sql(&self) -> sqlx::PgConnection {
+        use sqlx::Connection;
+        let url = self.database_url.as_ref().expect("a database of its own");
+        sqlx::PgConnection::connect(url).await.expect("a connection")
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        let child = self.child.get_mut().expect("no panic");
+        let _ = child.kill();
+        let _ = child.wait();
+        if std::thread::panicking() {
+            eprintln!("the host's data and log are kept in {}", self.data_dir.display());
+        } else if let Some(dir) = &self.scratch {
+            let _ = fs::remove_dir_all(dir);
+        }
+    }
+}
+
+pub fn signal(pid: u32, signal: nix::sys::signal::Signal) {
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).expect("a process id"));
+    nix::sys::signal::kill(pid, signal).expect("the process is there");
+}
+
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the host lies in the root")
+}
+
+/// A new directory that Postgres' user can enter, too.
+pub fn scratch_dir(name: &str) -> PathBuf {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let dir = std::env::temp_dir().join(format!("shema-test-{}-{name}-{number}", std::process::id()));
+    fs::create_dir_all(&dir).expect("a directory");
+    dir
+}
+
+/// Starts a process that ends with this one.
+pub fn spawn(command: Command) -> Child {
+    type Order = (Command, mpsc::Sender<std::io::Result<Child>>);
+    static STARTER: LazyLock<Mutex<mpsc::Sender<Order>>> = LazyLock::new(|| {
+        let (sender, orders) = mpsc::channel::<Order>();
+        std::thread::spawn(move || {
+            for (mut command, started) in orders {
+                use std::os::unix::process::CommandExt;
+                // SAFETY: one system call between fork and exec.
+                unsafe {
+                    command.pre_exec(|| Ok(nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGTERM)?));
+                }
+                let _ = started.send(command.spawn());
+            }
+        });
+        Mutex::new(sender)
+    });
+    let (started, child) = mpsc::channel();
+    let name = format!("{command:?}");
+    STARTER.lock().expect("no panic").send((command, started)).expect("the starter lives");
+    child.recv().expect("an answer").unwrap_or_else(|error| panic!("cannot run {name}: {error}"))
+}
+
+/// Waits for a condition, never for a time.
+pub async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut condition: impl FnMut() -> F) -> T {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = condition().await {
+            return value;
+        }
+        assert!(Instant::now() < end, "waited in vain for {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}

