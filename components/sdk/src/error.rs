@@ -50,7 +50,7 @@ pub struct Error {
     code: Code,
     message: Cow<'static, str>,
     details: Option<Value>,
-    cause: Option<Cause>,
+    cause: Option<Box<Cause>>,
 }
 
 /// For the log, never for clients.
@@ -91,7 +91,7 @@ impl Error {
     /// 500; the cause goes to the log.
     pub fn internal(cause: impl Into<String>) -> Self {
         let error = Self::new(codes::INTERNAL_SERVER_ERROR, "Something went wrong");
-        Self { cause: Some(Cause::Other(cause.into())), ..error }
+        Self { cause: Some(Box::new(Cause::Other(cause.into()))), ..error }
     }
 
     pub fn code(&self) -> Code {
@@ -104,7 +104,7 @@ impl Error {
 
     /// The database's refusal, if that is what this is.
     pub fn database(&self) -> Option<&database::Error> {
-        match &self.cause {
+        match self.cause.as_deref() {
             Some(Cause::Database(error)) => Some(error),
             _ => None,
         }
@@ -112,7 +112,7 @@ impl Error {
 
     /// A sentence for the log, if this has a cause that the client is not told.
     pub(crate) fn cause(&self) -> Option<String> {
-        self.cause.as_ref().map(|cause| match cause {
+        self.cause.as_deref().map(|cause| match cause {
             Cause::Database(error) => format!("{}: {error}", self.code.name),
             Cause::Other(text) => format!("{}: {text}", self.code.name),
         })
@@ -155,6 +155,6 @@ impl From<database::Error> for Error {
             _ if error.is_transient() => (codes::SERVICE_UNAVAILABLE, "Too busy, please try again"),
             _ => (codes::DB_QUERY_ERROR, "The request could not be carried out"),
         };
-        Self { cause: Some(Cause::Database(error)), ..Self::new(code, message) }
+        Self { cause: Some(Box::new(Cause::Database(error))), ..Self::new(code, message) }
     }
 }

@@ -44,7 +44,7 @@ pub use call::{Call, Principal, Role};
 pub use error::{Code, Error, Result, codes};
 pub use extract::{Body, OptionalBody, Path, Query, Unread};
 pub use field::{Amount, Email, Int, List, Money, Text, Uuid, Verbatim};
-pub use page::{List as Listing, Page};
+pub use page::{Listing, Page};
 pub use problem::{Flaw, Problem, Problems};
 pub use reply::{Ack, Created, Data};
 pub use request::Patch;

@@ -32,7 +32,11 @@ impl Page {
 
     /// For `offset $n`. A page beyond every list is an empty one.
     pub fn offset(&self) -> Cell {
-        Cell::Integer((self.number - 1).saturating_mul(self.limit))
+        Cell::Integer(self.skipped())
+    }
+
+    fn skipped(&self) -> i64 {
+        (self.number - 1).saturating_mul(self.limit)
     }
 }
 
@@ -62,24 +66,34 @@ impl Extract for Page {
 }
 
 /// One page of a list, under the plural noun of what it holds.
-pub struct List<T> {
+pub struct Listing<T> {
     key: &'static str,
     items: Vec<T>,
     page: Page,
     total: i64,
 }
 
-impl<T> List<T> {
-    /// `total` counts the items of all pages.
-    pub fn new(key: &'static str, items: Vec<T>, page: Page, total: i64) -> Self {
-        Self { key, items, page, total }
+impl<T> Listing<T> {
+    /// Reads the page, and counts the items of all pages unless the page tells
+    /// their number: it does if it is not full, for the list ends in it.
+    pub fn read<E>(
+        key: &'static str,
+        page: Page,
+        items: impl FnOnce() -> Result<Vec<T>, E>,
+        count: impl FnOnce() -> Result<i64, E>,
+    ) -> Result<Self, E> {
+        let items = items()?;
+        let found = i64::try_from(items.len()).unwrap_or(i64::MAX);
+        let ends_here = found < page.limit && (found > 0 || page.number == 1);
+        let total = if ends_here { page.skipped().saturating_add(found) } else { count()? };
+        Ok(Self { key, items, page, total })
     }
 }
 
-impl<T: Serialize> Serialize for List<T> {
+impl<T: Serialize> Serialize for Listing<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Page { number, limit } = self.page;
-        let total_pages = (self.total + limit - 1) / limit;
+        let total_pages = self.total / limit + i64::from(self.total % limit > 0);
         let pagination = json!({ "page": number, "limit": limit, "total": self.total, "total_pages": total_pages });
         let mut map = serializer.serialize_map(Some(2))?;
         map.serialize_entry(self.key, &self.items)?;
@@ -96,6 +110,7 @@ mod tests {
         call::tests::{bare_request, request_of},
         problem::Flaw,
     };
+    use serde_json::Value;
 
     fn page(request: Request, query: &str) -> Result<Page, Vec<(String, Flaw)>> {
         let call = Call::new(Request { query: query.into(), ..request }, &[]).map_err(|_| vec![])?;
@@ -113,11 +128,27 @@ mod tests {
         );
     }
 
+    /// Two of a page of two, out of five.
+    fn listing(number: i64, items: Vec<i64>) -> Value {
+        let page = Page { number, limit: 2 };
+        json!(Listing::read("rooms", page, || Ok::<_, ()>(items), || Ok(5)).ok())
+    }
+
     #[test]
-    fn the_last_page_may_be_short() {
-        let pages = |total| json!(List::<i64>::new("rooms", vec![], Page { number: 1, limit: 20 }, total));
-        assert_eq!(pages(0)["pagination"], json!({ "page": 1, "limit": 20, "total": 0, "total_pages": 0 }));
-        assert_eq!(pages(21)["pagination"]["total_pages"], json!(2));
+    fn a_full_page_is_followed_by_others() {
+        let expected = json!({ "page": 1, "limit": 2, "total": 5, "total_pages": 3 });
+        assert_eq!(listing(1, vec![1, 2]), json!({ "rooms": [1, 2], "pagination": expected }));
+    }
+
+    #[test]
+    fn a_page_that_is_not_full_tells_the_total() {
+        assert_eq!(listing(1, vec![])["pagination"], json!({ "page": 1, "limit": 2, "total": 0, "total_pages": 0 }));
+        assert_eq!(listing(2, vec![1])["pagination"]["total"], json!(3));
+    }
+
+    #[test]
+    fn a_page_past_the_end_does_not() {
+        assert_eq!(listing(9, vec![])["pagination"], json!({ "page": 9, "limit": 2, "total": 5, "total_pages": 3 }));
     }
 
     #[test]

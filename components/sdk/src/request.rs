@@ -325,8 +325,9 @@ mod tests {
     #[test]
     fn null_is_absent_and_unknown_members_are_ignored() {
         let whole = read::<Whole>(&json!({ "title": " a ", "tags": null, "active": true, "else": 1 })).ok();
-        let whole = whole.map(|whole| (whole.title.as_str().to_owned(), whole.tags, whole.is_active));
-        assert_eq!(whole, Some(("a".to_owned(), None, Some(true))));
+        let whole =
+            whole.map(|whole| (whole.title.as_str().to_owned(), whole.tags, whole.is_active, whole.min, whole.max));
+        assert_eq!(whole, Some(("a".to_owned(), None, Some(true), None, None)));
     }
 
     #[test]

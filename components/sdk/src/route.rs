@@ -184,7 +184,7 @@ fn admit(call: &Call, access: Access) -> Result<()> {
 mod tests {
     use super::*;
     use crate::{
-        Body, Created, Data, Path, Query, Text, Uuid,
+        Ack, Body, Created, Data, OptionalBody, Path, Query, Text, Unread, Uuid,
         call::tests::{bare_request, request_of},
         request,
     };
@@ -211,10 +211,18 @@ mod tests {
         Ok(Data(id))
     }
 
+    fn late(call: &Call, body: Unread<OptionalBody<Filter>>) -> Result<Ack> {
+        if call.has_role(Role::Student) {
+            return Err(Error::forbidden(call));
+        }
+        body.read(call).map(|OptionalBody(filter)| Ack::new("done").with("search", filter.search))
+    }
+
     static ROUTES: LazyLock<Vec<Route>> = LazyLock::new(|| {
         vec![
             post("/api/things/:thingId", Access::Roles(&[Role::Admin]), echo).deprecated(),
             get("/api/users/:id", Access::OwnerOr("id", &[Role::Admin]), own),
+            post("/api/late", Access::Public, late),
         ]
     });
 
@@ -286,6 +294,20 @@ mod tests {
         assert_eq!(answer(asking("student", "no-id")).0, 403);
         assert_eq!(answer(asking("admin", "no-id")).0, 400);
         assert_eq!(answer(Request { route: 1, params: vec![ID.into()], ..bare_request() }).0, 401);
+    }
+
+    #[test]
+    fn an_optional_body_may_be_absent_but_not_wrong() {
+        let sent = |body: &str| answer(Request { route: 2, params: vec![], ..thing("admin", "", "", body) });
+        let data = json!({ "message": "done", "search": null });
+        assert_eq!([sent("").1, sent("{}").1].map(|answer| answer["data"].clone()), [data.clone(), data]);
+        assert_eq!(sent("").1["message"], "done");
+        assert_eq!([sent("[]").0, sent(r#"{"search":5}"#).0], [400, 400]);
+    }
+
+    #[test]
+    fn what_is_read_late_is_judged_late() {
+        assert_eq!(answer(Request { route: 2, params: vec![], ..thing("student", "", "", "no json") }).0, 403);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::{
     store,
 };
 use sdk::{
-    Body, Call, Data, Result, Uuid, Verbatim,
+    Body, Call, Data, Result, Timestamp, Uuid, Verbatim,
     database::{self, Transaction},
     field::NO_MAX,
     request,
@@ -32,7 +32,7 @@ pub struct Pair {
 
 /// How a refresh ended. All three commit: a refusal that revokes is a change.
 enum Outcome {
-    Rotated(TokenPair, i64),
+    Rotated(TokenPair, Timestamp),
     Repeated(TokenPair),
     Refused { revoked: bool },
 }
@@ -46,8 +46,8 @@ pub fn refresh(_: &Call, Body(request): Body<Refresh>) -> Result<Data<Pair>> {
 
     let outcome = database::transaction(|transaction| exchange(transaction, &claims, &user_id, &session_id))?;
     let pair = match outcome {
-        Outcome::Rotated(pair, issued_at) => {
-            store::cache_session(&user_id, &session_id, &pair, sdk::Timestamp::from_seconds(issued_at));
+        Outcome::Rotated(pair, now) => {
+            store::cache_session(&user_id, &session_id, &pair, now);
             pair
         }
         Outcome::Repeated(pair) => pair,
@@ -83,7 +83,7 @@ fn exchange(
         Verdict::Current => {
             let pair = issue(&user.subject(session_id), session.now.seconds(), &claims.hash);
             store::rotate_session(transaction, session_id, &pair, session.now)?;
-            Outcome::Rotated(pair, session.now.seconds())
+            Outcome::Rotated(pair, session.now)
         }
         Verdict::Repeated { issued_at } => {
             let pair = issue(&user.subject(session_id), issued_at.seconds(), &claims.hash);

@@ -192,14 +192,14 @@ impl Plan {
 }
 
 impl Slot {
-    /// The times of a changed plan: good in themselves, and not of a class
-    /// that is under way or over.
+    /// Not of a class that is under way or over, and to times that are good in
+    /// themselves.
     pub fn check_move(&self, plan: &Plan, lengths: Lengths) -> Result<()> {
-        if !plan.has_times_of(&self.plan) {
-            plan.check_times(lengths)?;
-        }
         if *plan != self.plan && self.plan.start_time <= self.now {
             return Err(past("Of a class that has started only max_attendees can change"));
+        }
+        if !plan.has_times_of(&self.plan) {
+            plan.check_times(lengths)?;
         }
         if plan.start_time == self.plan.start_time { Ok(()) } else { plan.check_future(self.now) }
     }
@@ -386,6 +386,7 @@ mod tests {
     fn of_a_started_class_only_the_seats_change() {
         assert_eq!(code(slot(100).check_move(&plan(100, 160), LENGTHS)), None);
         assert_eq!(code(slot(100).check_move(&plan(100, 170), LENGTHS)), Some("SCHEDULE_PAST_TIME"));
+        assert_eq!(code(slot(100).check_move(&plan(500, 160), LENGTHS)), Some("SCHEDULE_PAST_TIME"));
         assert_eq!(code(slot(99).check_move(&plan(100, 170), LENGTHS)), None);
     }
 

@@ -10,8 +10,9 @@ use crate::{
 use sdk::{Ack, Body, Call, Created, Data, Listing, Page, Path, Query, Result};
 
 pub fn list(_: &Call, Query(filter): Query<CourseFilter>, page: Page) -> Result<Data<Listing<Course>>> {
-    let total = store::count_courses(&filter)?;
-    Ok(Data(Listing::new("courses", store::list_courses(&filter, page)?, page, total)))
+    let listing =
+        Listing::read("courses", page, || store::list_courses(&filter, page), || store::count_courses(&filter))?;
+    Ok(Data(listing))
 }
 
 pub fn list_active(call: &Call, Query(filter): Query<CourseFilter>, page: Page) -> Result<Data<Listing<Course>>> {

@@ -13,8 +13,8 @@ use sdk::{
 };
 
 pub fn list(_: &Call, page: Page) -> Result<Data<Listing<Room>>> {
-    let total = store::count_rooms()?;
-    Ok(Data(Listing::new("rooms", store::list_rooms(page)?, page, total)))
+    let listing = Listing::read("rooms", page, || store::list_rooms(page), store::count_rooms)?;
+    Ok(Data(listing))
 }
 
 pub fn show(_: &Call, Path(id): Path<RoomId>) -> Result<Data<RoomDetail>> {

@@ -20,13 +20,19 @@ use sdk::{
 use serde_json::json;
 
 pub fn list_available(_: &Call, Query(filter): Query<AvailableFilter>, page: Page) -> Result<Data<Listing<Schedule>>> {
-    let total = store::count_available_schedules(&filter)?;
-    Ok(Data(Listing::new("schedules", store::list_available_schedules(&filter, page)?, page, total)))
+    let listing = Listing::read(
+        "schedules",
+        page,
+        || store::list_available_schedules(&filter, page),
+        || store::count_available_schedules(&filter),
+    )?;
+    Ok(Data(listing))
 }
 
 pub fn list(_: &Call, Query(filter): Query<ScheduleFilter>, page: Page) -> Result<Data<Listing<Schedule>>> {
-    let total = store::count_schedules(&filter)?;
-    Ok(Data(Listing::new("schedules", store::list_schedules(&filter, page)?, page, total)))
+    let listing =
+        Listing::read("schedules", page, || store::list_schedules(&filter, page), || store::count_schedules(&filter))?;
+    Ok(Data(listing))
 }
 
 pub fn show(_: &Call, Path(id): Path<ScheduleId>) -> Result<Data<ScheduleDetail>> {
