@@ -7,10 +7,12 @@
 //! ends, and so never outlive the tests, however these end.
 
 mod api;
+mod school;
 mod services;
 
 pub use api::{Answer, Api, Expect, PASSWORD, User};
-pub use services::{Redis, components, database, postgres};
+pub use school::{School, assert_has_keys, course_body, id_of, is_time, nothing, unique, with, without};
+pub use services::{Redis, components, database};
 
 use serde_json::Value;
 use std::{
@@ -203,6 +205,11 @@ impl Host {
         let url = self.database_url.as_ref().expect("a database of its own");
         sqlx::PgConnection::connect(url).await.expect("a connection")
     }
+
+    /// The one number that a query answers.
+    pub async fn count(&self, sql: &'static str) -> i64 {
+        sqlx::query_scalar(sql).fetch_one(&mut self.sql().await).await.expect("a number")
+    }
 }
 
 impl Drop for Host {
@@ -260,7 +267,7 @@ pub fn spawn(command: Command) -> Child {
 }
 
 /// Waits for a condition, never for a time.
-pub async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut condition: impl FnMut() -> F) -> T {
+pub async fn until<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
     let end = Instant::now() + PATIENCE;
     loop {
         if let Some(value) = condition().await {

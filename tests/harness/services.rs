@@ -85,6 +85,19 @@ impl Redis {
         child.wait().expect("reaped");
     }
 
+    /// Alive, but mute.
+    pub fn pause(&self) {
+        self.signal(nix::sys::signal::Signal::SIGSTOP);
+    }
+
+    pub fn resume(&self) {
+        self.signal(nix::sys::signal::Signal::SIGCONT);
+    }
+
+    fn signal(&self, signal: nix::sys::signal::Signal) {
+        super::signal(self.child.lock().expect("no panic").as_ref().expect("it runs").id(), signal);
+    }
+
     pub fn url(&self) -> String {
         format!("redis+unix://{}", self.socket.display())
     }
@@ -133,7 +146,7 @@ pub fn components() -> &'static Path {
         assert!(build.expect("shema runs").success(), "the components are built");
         let mut cargo = Command::new("cargo");
         cargo.current_dir(root()).args(["build", "--quiet", "--target", "wasm32-wasip2", "--profile", "component"]);
-        let built = cargo.args(["--package", "probe", "--message-format", "json"]).stderr(Stdio::inherit()).output();
+        let built = cargo.args(["--package", "probe", "--message-format", "json-render-diagnostics"]).stderr(Stdio::inherit()).output();
         let built = built.expect("cargo runs");
         assert!(built.status.success(), "the probe is built");
         let output = String::from_utf8(built.stdout).expect("text");
