@@ -204,7 +204,10 @@ async fn a_transaction_is_kept_only_by_its_commit() {
     let failed = api
         .probe(json!([{ "op": "begin" }, insert_room("failed"), query("select 1/0"), query("select 1"), { "op": "commit" }]))
         .await;
-    assert_eq!((&failed[2]["rejected"], &failed[3]["rejected"], &failed[4]["rejected"]), (&json!("22012"), &json!("25P02"), &json!("25P02")));
+    assert_eq!(
+        (&failed[2]["rejected"], &failed[3]["rejected"], &failed[4]["rejected"]),
+        (&json!("22012"), &json!("25P02"), &json!("25P02"))
+    );
     assert!(!room_exists(&api, "failed").await);
     // The call goes on outside of a transaction after it.
     let after = api.probe(json!([{ "op": "begin" }, query("select 1/0"), { "op": "commit" }, query("select 7")])).await;
@@ -290,7 +293,9 @@ async fn redis_keys_outside_the_grant_are_denied() {
         .await;
     let values: Vec<&Value> = outcomes.iter().map(|outcome| &outcome["ok"]).collect();
     assert_eq!(values, [&json!(null), &json!("1"), &json!(2), &json!(false), &json!(true), &json!(null)]);
-    for (key, value, ttl) in [("probe:a", "1", 0), ("probe:a", "1", 32 * 86_400_000_u64), ("probe:".to_owned().leak(), "1", 0)] {
+    for (key, value, ttl) in
+        [("probe:a", "1", 0), ("probe:a", "1", 32 * 86_400_000_u64), ("probe:".to_owned().leak(), "1", 0)]
+    {
         let outcome = one(&api, json!({ "op": "set", "key": key, "value": value, "ttl": ttl })).await;
         assert!(outcome["invalid"].is_string(), "{outcome}");
     }
@@ -304,9 +309,7 @@ async fn redis_keys_outside_the_grant_are_denied() {
 async fn events_go_only_where_they_are_granted_and_only_with_their_transaction() {
     let host = Host::start(setup());
     let api = host.api();
-    let event = |channel: &str, key: &str, fields: Value| {
-        json!({ "op": "publish", "channel": channel, "key": key, "type": "PROBED", "fields": fields })
-    };
+    let event = |channel: &str, key: &str, fields: Value| json!({ "op": "publish", "channel": channel, "key": key, "type": "PROBED", "fields": fields });
     for channel in ["user.registered", "probe", "Probe.a"] {
         assert_eq!(one(&api, event(channel, "k", json!({}))).await, json!({ "denied": channel }));
     }
@@ -314,7 +317,9 @@ async fn events_go_only_where_they_are_granted_and_only_with_their_transaction()
         assert!(one(&api, event("probe.a", "k", fields)).await["invalid"].is_string());
     }
     api.probe(json!([{ "op": "begin" }, event("probe.a", "rolled back", json!({})), { "op": "rollback" }])).await;
-    api.post("/probe/run", json!([{ "op": "begin" }, event("probe.a", "trapped", json!({})), { "op": "trap" }])).await.is(500);
+    api.post("/probe/run", json!([{ "op": "begin" }, event("probe.a", "trapped", json!({})), { "op": "trap" }]))
+        .await
+        .is(500);
     let kept = api
         .probe(json!([{ "op": "begin" }, event("probe.a", "kept", json!({ "a": 1, "eventId": "forged" })), { "op": "commit" }]))
         .await;
@@ -353,7 +358,11 @@ async fn a_failing_call_ends_alone() {
         (json!([{ "op": "respond", "status": 100 }]), 502, "SERVICE_INVALID_RESPONSE"),
         (json!([{ "op": "respond", "status": 999 }]), 502, "SERVICE_INVALID_RESPONSE"),
         (json!([{ "op": "respond", "status": 200, "headers": [["bad name", "x"]] }]), 502, "SERVICE_INVALID_RESPONSE"),
-        (json!([{ "op": "respond", "status": 200, "headers": [["x-a", "a\r\nx-b: c"]] }]), 502, "SERVICE_INVALID_RESPONSE"),
+        (
+            json!([{ "op": "respond", "status": 200, "headers": [["x-a", "a\r\nx-b: c"]] }]),
+            502,
+            "SERVICE_INVALID_RESPONSE",
+        ),
     ];
     for (steps, status, code) in cases {
         let answer = api.post("/probe/run", steps.clone()).await;
@@ -370,11 +379,20 @@ async fn a_failing_call_ends_alone() {
 async fn a_component_cannot_send_the_hosts_headers() {
     let api = shared().api();
     let headers = json!([
-        ["x-request-id", "forged"], ["x-shema-component", "forged"], ["server", "forged"], ["date", "forged"],
-        ["connection", "close"], ["content-length", "1"], ["access-control-allow-origin", "*"], ["cache-control", "public"],
-        ["x-ratelimit-limit", "forged"], ["x-own", "kept"], ["content-type", "text/plain"],
+        ["x-request-id", "forged"],
+        ["x-shema-component", "forged"],
+        ["server", "forged"],
+        ["date", "forged"],
+        ["connection", "close"],
+        ["content-length", "1"],
+        ["access-control-allow-origin", "*"],
+        ["cache-control", "public"],
+        ["x-ratelimit-limit", "forged"],
+        ["x-own", "kept"],
+        ["content-type", "text/plain"],
     ]);
-    let answer = api.post("/probe/run", json!([{ "op": "respond", "status": 201, "headers": headers, "bytes": 3 }])).await;
+    let answer =
+        api.post("/probe/run", json!([{ "op": "respond", "status": 201, "headers": headers, "bytes": 3 }])).await;
     assert_eq!((answer.status, answer.text.as_str()), (201, "xxx"));
     assert_eq!((answer.header("x-own"), answer.header("content-type")), ("kept", "text/plain"));
     assert!(answer.headers.values().all(|value| value != "forged" && value != "*"), "{:?}", answer.headers);
@@ -385,10 +403,16 @@ async fn a_component_cannot_send_the_hosts_headers() {
 async fn a_component_sees_only_what_it_should_of_a_request() {
     let host = shared();
     let user = host.user("student").await;
-    let api = user.api.with_header("cookie", "a=b").with_header("x-shema-version", "x").with_header("x-service-name", "y")
-        .with_header("x-forwarded-for", "1.1.1.1").with_header("x-own", "seen");
+    let api = user
+        .api
+        .with_header("cookie", "a=b")
+        .with_header("x-shema-version", "x")
+        .with_header("x-service-name", "y")
+        .with_header("x-forwarded-for", "1.1.1.1")
+        .with_header("x-own", "seen");
     let seen = api.get("/probe/request?a=%20b").await.is(200).clone();
-    let names: Vec<&str> = seen["headers"].as_array().expect("a list").iter().filter_map(|pair| pair[0].as_str()).collect();
+    let names: Vec<&str> =
+        seen["headers"].as_array().expect("a list").iter().filter_map(|pair| pair[0].as_str()).collect();
     assert!(names.contains(&"x-own"), "{names:?}");
     for hidden in ["authorization", "cookie", "x-shema-version", "x-service-name", "x-forwarded-for", "host"] {
         assert!(!names.contains(&hidden), "{hidden} is seen");
@@ -497,7 +521,8 @@ async fn a_forged_cache_of_machine_code_is_compiled_anew() {
     let dir = crate::harness::scratch_dir("cache");
     let started = |setup: Setup| Host::start(Setup { data_dir: Some(dir.clone()), ..setup });
     drop(started(setup()));
-    let cached: Vec<_> = std::fs::read_dir(dir.join("cache")).expect("a cache").map(|entry| entry.expect("an entry").path()).collect();
+    let cached: Vec<_> =
+        std::fs::read_dir(dir.join("cache")).expect("a cache").map(|entry| entry.expect("an entry").path()).collect();
     assert!(cached.len() >= 3, "{cached:?}");
     for path in &cached {
         let mut bytes = std::fs::read(path).expect("read");

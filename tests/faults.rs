@@ -178,9 +178,11 @@ async fn receive(mut messages: redis::aio::PubSub, keys: usize, last: u64) -> Ve
     let mut done = BTreeSet::new();
     let mut stream = messages.on_message();
     while done.len() < keys {
-        let message = tokio::time::timeout(Duration::from_secs(60), stream.next()).await.expect("in time").expect("a message");
+        let message =
+            tokio::time::timeout(Duration::from_secs(60), stream.next()).await.expect("in time").expect("a message");
         let payload: Value = serde_json::from_slice(message.get_payload_bytes()).expect("JSON");
-        let (key, number) = (payload["key"].as_str().expect("a key").to_owned(), payload["number"].as_u64().expect("a number"));
+        let (key, number) =
+            (payload["key"].as_str().expect("a key").to_owned(), payload["number"].as_u64().expect("a number"));
         if number == last {
             done.insert(key.clone());
         }
@@ -240,7 +242,12 @@ async fn an_event_survives_the_death_of_its_host_between_commit_and_relay() {
     let redis = Redis::start();
     redis.kill();
     let dir = scratch_dir("outbox");
-    let start = || Host::start(Setup { data_dir: Some(dir.clone()), ..embedded(&dir).set("REDIS_URL", redis.url()).set("REDIS_PREFIX", "p:") });
+    let start = || {
+        Host::start(Setup {
+            data_dir: Some(dir.clone()),
+            ..embedded(&dir).set("REDIS_URL", redis.url()).set("REDIS_PREFIX", "p:")
+        })
+    };
     let host = start();
     for number in 1..=10 {
         host.api().probe(json!([event("key 0", number)])).await;

@@ -12,7 +12,7 @@ mod services;
 
 pub use api::{Answer, Api, Expect, PASSWORD, User};
 pub use school::{School, assert_has_keys, course_body, id_of, is_time, nothing, unique, with, without};
-pub use services::{Redis, components, database};
+pub use services::{Redis, components, database, redis};
 
 use serde_json::Value;
 use std::{
@@ -43,6 +43,8 @@ mounts = ["/probe"]
 database = "shema_course"
 redis = ["probe:*"]
 events = ["probe.*"]
+calls = ["probe", "admin"]
+http = ["http://127.0.0.1:1"]
 [components.probe.limits]
 deadline_ms = 3000
 max_wait_ms = 500

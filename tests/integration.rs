@@ -5,16 +5,25 @@
 //! - `capabilities`: what a component can and cannot do, asked by an attacker.
 //! - `auth`, `courses`, …: the API, endpoint by endpoint.
 //! - `races`, `faults`: many at once, and services that die.
+//! - `statements`: every SQL file, against the schema and the rights of its role.
 
 mod harness;
 
+mod admin;
 mod attendance;
 mod auth;
+mod booking;
+mod booking_races;
 mod capabilities;
+mod chat;
 mod courses;
+mod decisions;
+mod enrollments;
 mod faults;
+mod firebase;
 mod platform;
 mod races;
 mod roles;
 mod rooms;
 mod schedules;
+mod statements;

@@ -166,7 +166,10 @@ async fn anonymous_callers_are_limited_by_address_and_told_how_many_are_left() {
     assert_eq!(refused.header("x-ratelimit-remaining"), "0");
     // Others, and what is not limited, go on; a client cannot pretend to be others.
     api.with_header("x-forwarded-for", "203.0.113.8").get("/api/courses").await.is(200);
-    api.with_header("x-forwarded-for", "9.9.9.9, 203.0.113.7").get("/api/courses").await.fails(429, "RATE_LIMIT_EXCEEDED");
+    api.with_header("x-forwarded-for", "9.9.9.9, 203.0.113.7")
+        .get("/api/courses")
+        .await
+        .fails(429, "RATE_LIMIT_EXCEEDED");
     assert_eq!(guest.get("/health").await.header("x-ratelimit-limit"), "");
     guest.get("/health").await.is(200);
     // A bad token counts as nobody; the limit is judged before it.
@@ -303,14 +306,24 @@ async fn wrong_settings_stop_the_start_with_a_sentence_that_names_the_key() {
 
 #[tokio::test]
 async fn production_refuses_what_is_only_good_for_development() {
-    let production = || setup().set("SHEMA_PROFILE", "production").set("RATE_LIMIT_ENABLED", "true")
-        .set("SHEMA_CONTROL_TOKEN", "control-token-of-the-tests-0123456789");
+    let production = || {
+        setup()
+            .set("SHEMA_PROFILE", "production")
+            .set("RATE_LIMIT_ENABLED", "true")
+            .set("SHEMA_CONTROL_TOKEN", "control-token-of-the-tests-0123456789")
+            .set("CAPTCHA_SECRET", "captcha-secret")
+            .set("CAPTCHA_VERIFY_URL", "http://127.0.0.1:1/verify")
+    };
     for (name, value) in [
         ("RATE_LIMIT_ENABLED", Some("false")),
         ("ALLOW_OPEN_ADMIN_REGISTRATION", Some("true")),
         ("JWT_SECRET", None),
         ("SERVICE_JWT_SECRET", None),
         ("SHEMA_CONTROL_TOKEN", None),
+        ("CAPTCHA_SECRET", None),
+        ("CAPTCHA_VERIFY_URL", None),
+        ("CS_REQUIRE_SESSION_TOKEN", Some("false")),
+        ("FIREBASE_AUTH_EMULATOR_HOST", Some("127.0.0.1:9099")),
         ("DATABASE_URL", None),
         ("REDIS_URL", None),
     ] {

@@ -9,7 +9,7 @@ use crate::{
         self, Held, Shared,
         events::relay,
         redis::Store,
-        tokens::{self, Signer},
+        tokens::{self, Signer, certificates, service_account::Account},
     },
     component::{
         Workshop,
@@ -22,6 +22,7 @@ use crate::{
     database::{self, Pool},
     embedded::Cluster,
     http::Gateway,
+    schedule::{self, Scheduled},
     server,
 };
 use anyhow::{Context, Result, anyhow, ensure};
@@ -69,7 +70,7 @@ impl App {
 }
 
 /// Both `ring` and `aws-lc-rs` are compiled in; TLS panics unless one is chosen.
-fn install_crypto() {
+pub fn install_crypto() {
     // An error means that one has been chosen before, which is as good.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
 }
@@ -124,7 +125,14 @@ async fn serve_with(config: &Config, options: &PgConnectOptions, demo: bool, sta
         None => Store::memory(&config.redis_prefix),
     });
     let owner = Pool::owner(options);
+    let http_client = capability::http_client::Client::new()?;
+    let account = config.service_account.as_deref();
+    let account = account.map(|path| Account::read(path, http_client.clone())).transpose()?;
     let shared = Arc::new(Shared {
+        certificates: Arc::new(certificates::Store::new(http_client.clone())),
+        service_account: account.map(Arc::new),
+        http_client,
+        directory: Arc::default(),
         outbox_secret: capability::events::read_secret(&owner).await?,
         owner,
         redis,
@@ -136,13 +144,29 @@ async fn serve_with(config: &Config, options: &PgConnectOptions, demo: bool, sta
     let slots = load_components(config, options, &shared).await?;
     let stop = CancellationToken::new();
     let relay = tokio::spawn(relay::run(options.clone(), Arc::clone(&shared.redis), stop.clone()));
-    let served = listen(config, Registry::new(slots, config.aliases.clone()), &shared, demo, started, &stop).await;
+    let registry = Arc::new(Registry::new(slots, config.aliases.clone()));
+    // Set once, here.
+    let _ = shared.directory.set(Arc::downgrade(&registry));
+    let schedule = schedule::run(options.clone(), Arc::clone(&registry), scheduled(config), stop.clone());
+    let schedule = tokio::spawn(schedule);
+    let served = listen(config, registry, &shared, demo, started, &stop).await;
     stop.cancel();
+    if schedule.await.is_err() {
+        tracing::warn!("the schedule had panicked");
+    }
     if relay.await.is_err() {
         tracing::warn!("the relay of events had panicked");
     }
     shared.owner.close();
     served
+}
+
+fn scheduled(config: &Config) -> Vec<Scheduled> {
+    let of_component = |(name, component): (&String, &config::Component)| {
+        let scheduled = |task: &config::Task| Scheduled { component: name.clone(), task: task.clone() };
+        component.tasks.iter().map(scheduled).collect::<Vec<_>>()
+    };
+    config.components.iter().flat_map(of_component).collect()
 }
 
 async fn load_components(config: &Config, options: &PgConnectOptions, shared: &Arc<Shared>) -> Result<Vec<Slot>> {
@@ -212,7 +236,8 @@ async fn role_pool(
 async fn load_demo(config: &Config, shared: &Shared) -> Result<()> {
     ensure!(config.profile == config::Profile::Development, "--demo is refused in production");
     let (admin, rest) = DEMO_DATA.split_once(DEMO_SEPARATOR).context("demo.sql has lost its separator")?;
-    let hash = tokens::hash_password(&config.secrets.demo).map_err(|error| anyhow!("cannot hash a password: {error}"))?;
+    let hash =
+        tokens::hash_password(&config.secrets.demo).map_err(|error| anyhow!("cannot hash a password: {error}"))?;
     let mut lease = shared.owner.get().await?;
     sqlx::query(admin).bind(hash).execute(lease.connection()).await.context("cannot load the demo data")?;
     sqlx::query(rest).execute(lease.connection()).await.context("cannot load the demo data")?;
@@ -222,7 +247,7 @@ async fn load_demo(config: &Config, shared: &Shared) -> Result<()> {
 
 async fn listen(
     config: &Config,
-    registry: Registry,
+    registry: Arc<Registry>,
     shared: &Arc<Shared>,
     demo: bool,
     started: Instant,

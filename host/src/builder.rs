@@ -73,7 +73,8 @@ impl Checkout {
         for name in names {
             cargo.args(["--package", name]);
         }
-        let mut child = cargo.stdout(Stdio::piped()).spawn().context("cannot run cargo, which builds the components")?;
+        let mut child =
+            cargo.stdout(Stdio::piped()).spawn().context("cannot run cargo, which builds the components")?;
         let mut artifacts = Vec::new();
         if let Some(output) = child.stdout.take() {
             for line in BufReader::new(output).lines() {
@@ -84,7 +85,8 @@ impl Checkout {
         fs::create_dir_all(self.root.join(OUTPUT))?;
         for name in names {
             let file_name = format!("{}.wasm", name.replace('-', "_"));
-            let Some(artifact) = artifacts.iter().find(|path| path.file_name().is_some_and(|name| *name == *file_name)) else {
+            let Some(artifact) = artifacts.iter().find(|path| path.file_name().is_some_and(|name| *name == *file_name))
+            else {
                 bail!("cargo has built no {file_name}: is `{name}` a cdylib?");
             };
             place(artifact, &self.artifact(name))?;

@@ -6,15 +6,24 @@
 //! loaded, so an ungranted import is never met at request time. A [`Call`] is
 //! the view of one call on all of them.
 
+pub mod calls;
 pub mod database;
 pub mod events;
+pub mod http_client;
 pub mod log;
 pub mod redis;
 pub mod settings;
 pub mod tokens;
 
-use crate::config;
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use crate::{
+    component::{Version, registry::Registry},
+    config,
+};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock, Weak},
+    time::{Duration, Instant},
+};
 
 /// What the host holds for all components.
 pub struct Shared {
@@ -22,6 +31,12 @@ pub struct Shared {
     pub redis: Arc<redis::Store>,
     pub signer: Arc<tokens::Signer>,
     pub outbox_secret: String,
+    pub http_client: http_client::Client,
+    pub certificates: Arc<tokens::certificates::Store>,
+    pub service_account: Option<Arc<tokens::service_account::Account>>,
+    /// Set when all components are loaded. Weak, because the registry holds the
+    /// components, which hold this.
+    pub directory: Arc<OnceLock<Weak<Registry>>>,
 }
 
 impl Shared {
@@ -44,6 +59,10 @@ pub struct Held {
     pub events: events::Grant,
     pub signer: Arc<tokens::Signer>,
     pub settings: BTreeMap<String, String>,
+    pub http: http_client::Grant,
+    pub certificates: Arc<tokens::certificates::Store>,
+    pub service_account: Option<Arc<tokens::service_account::Account>>,
+    pub calls: calls::Grant,
 }
 
 impl Held {
@@ -58,29 +77,49 @@ impl Held {
             name: name.to_owned(),
             database: pool.map(|pool| database::Grant::new(pool, &component.limits)),
             redis: redis::Grant { patterns: component.grants.redis.clone(), store: Arc::clone(&shared.redis) },
-            events: events::Grant {
-                channels: component.grants.events.clone(),
-                secret: shared.outbox_secret.clone(),
-            },
+            events: events::Grant { channels: component.grants.events.clone(), secret: shared.outbox_secret.clone() },
             signer: Arc::clone(&shared.signer),
             settings: component.values.clone(),
+            http: http_client::Grant { origins: component.origins.clone(), client: shared.http_client.clone() },
+            certificates: Arc::clone(&shared.certificates),
+            service_account: shared.service_account.clone(),
+            calls: calls::Grant {
+                components: component.grants.calls.clone(),
+                directory: Arc::clone(&shared.directory),
+            },
         }
     }
 }
 
 /// What the host knows of the request that a call answers.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Context {
     pub request_id: String,
     pub version: String,
     /// The access token of the request, if it was verified.
     pub presented: Option<tokens::Presented>,
+    /// Calls that this one is inside of.
+    pub depth: u8,
+    /// Ends with the call that this one is inside of.
+    pub deadline: Option<Instant>,
+}
+
+impl Context {
+    pub fn new(request_id: &str, version: &Version, presented: Option<tokens::Presented>) -> Context {
+        Context {
+            request_id: request_id.to_owned(),
+            version: version.id.to_string(),
+            presented,
+            depth: 0,
+            deadline: None,
+        }
+    }
 }
 
 /// One call's view on the capabilities.
 pub struct Call {
     pub held: Arc<Held>,
-    pub context: Context,
+    context: Option<Context>,
     pub database: database::Session,
     redis_time: Duration,
     log_lines: u32,
@@ -96,14 +135,19 @@ pub struct Usage {
 impl Call {
     pub fn new(held: Arc<Held>) -> Call {
         let database = database::Session::default();
-        Call { held, context: Context::default(), database, redis_time: Duration::ZERO, log_lines: 0 }
+        Call { held, context: None, database, redis_time: Duration::ZERO, log_lines: 0 }
     }
 
     pub fn begin(&mut self, context: Context) {
-        self.context = context;
+        self.context = Some(context);
         self.database = database::Session::new(self.held.database.as_ref());
         self.redis_time = Duration::ZERO;
         self.log_lines = 0;
+    }
+
+    /// Of the present call, for log lines.
+    fn request_id(&self) -> &str {
+        self.context.as_ref().map_or("", |context| context.request_id.as_str())
     }
 
     /// Ends the call: what it left open is rolled back, behind the answer.
@@ -125,6 +169,10 @@ pub fn missing_grant(import: &str, grants: &config::Grants) -> Option<&'static s
         "shema:redis/client" if grants.redis.is_empty() => Some("redis"),
         "shema:events/outbox" if grants.events.is_empty() => Some("events"),
         "shema:tokens/sessions" if !token("sessions") => Some("tokens = [\"sessions\"]"),
+        "shema:tokens/certificates" if !token("certificates") => Some("tokens = [\"certificates\"]"),
+        "shema:tokens/service-account" if !token("service-account") => Some("tokens = [\"service-account\"]"),
+        "shema:http-client/client" if grants.http.is_empty() => Some("http"),
+        "shema:components/calls" if grants.calls.is_empty() => Some("calls"),
         "shema:tokens/passwords" if !token("passwords") => Some("tokens = [\"passwords\"]"),
         _ => None,
     }

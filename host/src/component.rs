@@ -50,7 +50,11 @@ pub struct Version {
 
 /// What a path leads to in one version.
 pub enum Found<'a> {
-    Route { index: u32, route: &'a Route, params: Vec<String> },
+    Route {
+        index: u32,
+        route: &'a Route,
+        params: Vec<String>,
+    },
     /// The path is there, but not for this method; these it is there for.
     OtherMethods(Vec<Method>),
     Nothing,

@@ -10,7 +10,7 @@ mod file;
 mod secrets;
 mod source;
 
-pub use file::{Component, Grants, Limits, RateCallers, RateCount, RateKey, RateLimit};
+pub use file::{Component, Grants, Limits, RateCallers, RateCount, RateKey, RateLimit, Task, origin_of};
 pub use secrets::Secrets;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -67,6 +67,8 @@ pub struct Config {
     /// built into it.
     pub components_dir_is_given: bool,
     pub migrate: bool,
+    /// The file of a cloud provider's service account.
+    pub service_account: Option<PathBuf>,
     pub log_filter: String,
     /// None: pretty on a terminal, else JSON.
     pub log_format: Option<LogFormat>,
@@ -131,6 +133,7 @@ impl Config {
             components_dir_is_given: components_dir.is_some(),
             components_dir: PathBuf::from(components_dir.as_deref().unwrap_or("target/components")),
             migrate: source.choice("SHEMA_MIGRATE", true, &[("on", true), ("off", false)])?,
+            service_account: source.text("GOOGLE_APPLICATION_CREDENTIALS")?.map(PathBuf::from),
             log_filter: source.text("RUST_LOG")?.unwrap_or_else(|| "info".into()),
             log_format: source.choice(
                 "SHEMA_LOG_FORMAT",

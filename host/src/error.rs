@@ -50,10 +50,9 @@ impl IntoResponse for Refusal {
         }
         let body = json!({ "success": false, "message": self.message, "error": error });
         let mut response = (self.status, Json(body)).into_response();
-        response.headers_mut().insert(
-            axum::http::header::CONTENT_TYPE,
-            HeaderValue::from_static("application/json; charset=utf-8"),
-        );
+        response
+            .headers_mut()
+            .insert(axum::http::header::CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
         response.headers_mut().extend(self.headers);
         response.extensions_mut().insert(Code(self.code));
         response

@@ -13,7 +13,7 @@ mod platform;
 
 use crate::{
     capability::{self, Usage},
-    component::{Found, registry::Registry},
+    component::{Found, bindings::http::Access, registry::Registry},
     config::Config,
     error::{Code, Refusal},
 };
@@ -42,7 +42,7 @@ const COMPONENT: HeaderName = HeaderName::from_static("x-shema-component");
 pub struct Peer(pub IpAddr);
 
 pub struct Gateway {
-    pub registry: Registry,
+    pub registry: Arc<Registry>,
     pub shared: Arc<capability::Shared>,
     limiter: Limiter,
     cors: Cors,
@@ -54,7 +54,7 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    pub fn new(config: &Config, registry: Registry, shared: Arc<capability::Shared>, port: u16) -> Gateway {
+    pub fn new(config: &Config, registry: Arc<Registry>, shared: Arc<capability::Shared>, port: u16) -> Gateway {
         Gateway {
             registry,
             limiter: Limiter::new(config.rate_limits.clone(), Arc::clone(&shared.redis)),
@@ -154,9 +154,15 @@ impl Gateway {
         let slot = self.registry.find(path).ok_or_else(unknown)?;
         // Pins this version for the whole request, whatever goes live meanwhile.
         let version = slot.live.load_full().ok_or_else(|| {
-            Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE", "This part of the service is not available now.")
+            Refusal::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "SERVICE_UNAVAILABLE",
+                "This part of the service is not available now.",
+            )
         })?;
         let (index, route, params) = match version.find(dispatch::method(&parts.method), path) {
+            // Not for clients, so for them it is not there.
+            Found::Route { route, .. } if route.access == Access::Internal => return Err(unknown()),
             Found::Route { index, route, params } => (index, route, params),
             Found::OtherMethods(methods) => return Err(dispatch::wrong_method(&methods)),
             Found::Nothing => return Err(unknown()),
@@ -164,13 +170,14 @@ impl Gateway {
         line.route = Some(route.path.clone());
 
         let body = dispatch::read_body(parts, body).await?;
-        let caller = self.caller(parts, route.access).await;
+        let caller = self.caller(parts, route.access, &slot.name).await;
         let client = self.client(dispatch::peer(parts), &parts.headers);
         let admitted = self.limiter.admit(route, &params, &body, caller.as_ref().ok(), client).await?;
-        let answered = match dispatch::admit(caller, route.access) {
-            Ok(caller) => {
-                let request = dispatch::request(index, params, parts, body, caller.as_ref(), id);
-                dispatch::call(&version, request, caller, line).await
+        let answered = match dispatch::admit(&caller, route.access) {
+            Ok(()) => {
+                let request = dispatch::request(index, params, parts, body, &caller, id);
+                let presented = caller.ok().and_then(|known| known.user().map(|user| user.presented.clone()));
+                dispatch::call(&version, request, presented, line).await
             }
             Err(refusal) => Err(refusal),
         };
@@ -187,14 +194,7 @@ fn request_id(headers: &HeaderMap) -> String {
     given.map_or_else(|| Uuid::new_v4().simple().to_string(), str::to_owned)
 }
 
-fn log(
-    parts: &axum::http::request::Parts,
-    path: &str,
-    id: &str,
-    line: &Line,
-    response: &Response,
-    elapsed: Duration,
-) {
+fn log(parts: &axum::http::request::Parts, path: &str, id: &str, line: &Line, response: &Response, elapsed: Duration) {
     let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
     let (database, redis) = (micros(line.usage.database), micros(line.usage.redis));
     tracing::info!(

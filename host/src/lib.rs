@@ -10,6 +10,7 @@
 //! - [`capability`]: what components may reach.
 //! - [`database`]: pools of PostgreSQL connections, migrations.
 //! - [`embedded`]: the database where none is given.
+//! - [`leader`], [`schedule`]: what one host of a cluster does for all.
 //! - [`control`]: the operator's listener.
 //! - [`builder`]: components from a source checkout.
 //!
@@ -33,5 +34,7 @@ pub mod database;
 pub mod embedded;
 pub mod error;
 pub mod http;
+pub mod leader;
+pub mod schedule;
 pub mod server;
 pub mod telemetry;

@@ -7,7 +7,8 @@ use tracing_subscriber::{EnvFilter, fmt};
 
 /// `filter` as in `RUST_LOG`; `format` None: by whether there is a terminal.
 pub fn start(filter: &str, format: Option<LogFormat>) -> Result<()> {
-    let filter = EnvFilter::try_new(filter).with_context(|| format!("RUST_LOG: `{filter}` is not a filter such as info"))?;
+    let filter =
+        EnvFilter::try_new(filter).with_context(|| format!("RUST_LOG: `{filter}` is not a filter such as info"))?;
     let terminal = io::stderr().is_terminal();
     let lines = fmt().with_env_filter(filter).with_writer(io::stderr);
     let started = match format.unwrap_or(if terminal { LogFormat::Pretty } else { LogFormat::Json }) {

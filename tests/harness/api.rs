@@ -38,6 +38,9 @@ pub struct User {
 
 impl Api {
     pub fn new(url: &str) -> Api {
+        // Once per process; later ones are told that there is one.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        host::app::install_crypto();
         let client = Client::builder().no_proxy().timeout(Duration::from_secs(60)).build().expect("a client");
         Api { url: url.to_owned(), client, token: None, headers: Vec::new() }
     }
@@ -131,10 +134,11 @@ impl super::Host {
     /// An admin of this host, the same for all tests that share it.
     pub async fn admin(&self) -> User {
         let mut sql = self.sql().await;
-        let exists: bool = sqlx::query_scalar("select exists (select from public.users where email = 'admin@example.org')")
-            .fetch_one(&mut sql)
-            .await
-            .expect("an answer");
+        let exists: bool =
+            sqlx::query_scalar("select exists (select from public.users where email = 'admin@example.org')")
+                .fetch_one(&mut sql)
+                .await
+                .expect("an answer");
         if !exists {
             self.add_user("admin", "admin@example.org").await;
         }

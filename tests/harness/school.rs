@@ -86,6 +86,12 @@ impl<'a> School<'a> {
              values ($1::uuid, 'confirmed', $2::uuid) returning id::text";
         self.host.text(statement, &[&self.course, &user.id]).await
     }
+
+    /// Asks for a seat in a class, without a mark.
+    pub async fn seat(&self, schedule: &str, booking: &str) -> Answer {
+        let body = json!({ "schedule_id": schedule, "booking_id": booking });
+        self.admin.api.post("/api/attendance", body).await
+    }
 }
 
 impl Host {

@@ -146,7 +146,10 @@ pub fn components() -> &'static Path {
         assert!(build.expect("shema runs").success(), "the components are built");
         let mut cargo = Command::new("cargo");
         cargo.current_dir(root()).args(["build", "--quiet", "--target", "wasm32-wasip2", "--profile", "component"]);
-        let built = cargo.args(["--package", "probe", "--message-format", "json-render-diagnostics"]).stderr(Stdio::inherit()).output();
+        let built = cargo
+            .args(["--package", "probe", "--message-format", "json-render-diagnostics"])
+            .stderr(Stdio::inherit())
+            .output();
         let built = built.expect("cargo runs");
         assert!(built.status.success(), "the probe is built");
         let output = String::from_utf8(built.stdout).expect("text");

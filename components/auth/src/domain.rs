@@ -1,5 +1,7 @@
 //! The rules of signing in, without input or output.
 
+pub mod firebase;
+
 use sdk::{
     Code, Email, Error, Result, Role, Text, Timestamp, Verbatim, choice, codes, id, request, row,
     tokens::{Refusal, Subject},
@@ -62,13 +64,16 @@ choice! {
     }
 }
 
+pub type FullName = Text<2, 255>;
+pub type Phone = Text<0, 25>;
+
 request! {
     pub struct Registration {
         pub email: Email,
         pub password: Password,
-        pub full_name: Text<2, 255>,
+        pub full_name: FullName,
         pub role: Registrable,
-        pub phone_number: Option<Text<0, 25>>,
+        pub phone_number: Option<Phone>,
     }
 }
 

@@ -1,5 +1,7 @@
 //! One file per route: request, domain, answer. Neither SQL nor rules.
 
+pub mod firebase;
+mod guard;
 pub mod login;
 pub mod logout;
 pub mod me;
@@ -13,12 +15,14 @@ use crate::{
 use sdk::{
     Call, Result,
     database::Transaction,
+    events::{self, Event},
     tokens::{
         TokenPair,
         sessions::{self, issue},
     },
 };
 use serde::Serialize;
+use serde_json::json;
 
 /// Both tokens and whose they are.
 #[derive(Serialize)]
@@ -34,6 +38,21 @@ struct Opened {
     session: NewSession,
     pair: TokenPair,
     user: User,
+}
+
+/// Tells the rest of the system of a user whom the transaction has written.
+fn announce(transaction: &Transaction, user: &User) -> Result<()> {
+    events::publish(
+        transaction,
+        Event {
+            channel: "user.registered",
+            key: format!("user:{}", user.id),
+            kind: "USER_REGISTERED",
+            fields: json!({
+                "userId": user.id, "email": user.email, "fullName": user.full_name, "role": user.role,
+            }),
+        },
+    )
 }
 
 /// Writes a session for `user` in the transaction that found or made the user.

@@ -1,8 +1,11 @@
 //! The statements and keys of this component; no other file names one.
 
-use crate::domain::{NewSession, Registration, Session, SessionId, User, UserId};
+use crate::domain::{
+    NewSession, Phone, Registration, Session, SessionId, User, UserId,
+    firebase::{Candidate, IdToken},
+};
 use sdk::{
-    Email, Timestamp,
+    Email, Role, Timestamp,
     database::{self, Error, Transaction, Value},
     params, redis, row,
     tokens::TokenPair,
@@ -10,6 +13,18 @@ use sdk::{
 
 /// No copy of a session outlives this, however long refresh tokens live.
 const CACHE_SECONDS: i64 = 7 * 86_400;
+
+/// Of a user who logs in at Firebase.
+pub struct NewUser<'a> {
+    pub email: &'a Email,
+    pub firebase_uid: &'a str,
+    pub full_name: &'a str,
+    pub phone_number: Option<&'a Phone>,
+    pub role: Role,
+    pub provider: Option<&'a str>,
+    pub email_verified: bool,
+    pub is_logged_in: bool,
+}
 
 row! {
     /// What a login is checked against. Never leaves this component.
@@ -37,6 +52,43 @@ pub fn insert_admin(_: &Transaction, new: &Registration, password_hash: &str) ->
         include_str!("../sql/insert_admin.sql"),
         &params![new.email, password_hash, new.full_name, new.phone_number],
     )
+}
+
+pub fn email_exists(email: &Email) -> Result<bool, Error> {
+    database::scalar(include_str!("../sql/email_exists.sql"), &params![email])
+}
+
+pub fn find_user_by_firebase_uid(uid: &str) -> Result<Option<User>, Error> {
+    database::first(include_str!("../sql/find_user_by_firebase_uid.sql"), &params![uid])
+}
+
+/// Deleted users only by their uid.
+pub fn find_candidates(uid: &str, email: &Email) -> Result<Vec<Candidate>, Error> {
+    database::all(include_str!("../sql/find_candidates.sql"), &params![uid, email])
+}
+
+pub fn insert_firebase_user(_: &Transaction, new: &NewUser<'_>) -> Result<User, Error> {
+    let params = params![
+        new.email,
+        new.firebase_uid,
+        new.full_name,
+        new.phone_number,
+        new.role,
+        new.provider,
+        new.email_verified,
+        new.is_logged_in,
+    ];
+    database::one(include_str!("../sql/insert_firebase_user.sql"), &params)
+}
+
+/// None if the user is not free any more.
+pub fn link_user(_: &Transaction, id: &UserId, email: &Email, token: &IdToken) -> Result<Option<User>, Error> {
+    database::first(include_str!("../sql/link_user.sql"), &params![id, email, token.uid, token.provider])
+}
+
+/// None if the user was deleted meanwhile.
+pub fn touch_firebase_login(id: &UserId, email_verified: bool) -> Result<Option<User>, Error> {
+    database::first(include_str!("../sql/touch_firebase_login.sql"), &params![id, email_verified])
 }
 
 pub fn admin_exists() -> Result<bool, Error> {
@@ -93,6 +145,11 @@ pub fn blacklist_session(user: &UserId, session: &SessionId, seconds: i64) {
 /// `hash` is the SHA-256 of an access token, in hex.
 pub fn blacklist_token(hash: &str, seconds: i64) {
     redis::set(&format!("blacklist:{hash}"), "1", seconds);
+}
+
+/// A hint for others; nothing here relies on it.
+pub fn cache_firebase_uid(uid: &str, user: &UserId) {
+    redis::set(&format!("firebase_uid:{uid}"), user.0.as_str(), CACHE_SECONDS);
 }
 
 /// Drops the cached user, whose row has changed.

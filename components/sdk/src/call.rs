@@ -33,6 +33,7 @@ pub struct Principal {
 pub struct Call {
     request: Request,
     caller: Option<Principal>,
+    service: Option<String>,
     /// Of the `:name` segments, in the order of `request.params`.
     names: &'static [&'static str],
     query: Vec<(String, String)>,
@@ -40,8 +41,13 @@ pub struct Call {
 
 impl Call {
     pub(crate) fn new(mut request: Request, names: &'static [&'static str]) -> Result<Self> {
+        let mut service = None;
         let caller = match std::mem::replace(&mut request.caller, Caller::Anonymous) {
             Caller::Anonymous => None,
+            Caller::Service(name) => {
+                service = Some(name);
+                None
+            }
             Caller::User(user) => Some(Principal {
                 user_id: Uuid::parse(&user.user_id).ok_or_else(|| Error::internal("the caller's id is no UUID"))?,
                 role: Role::parse(&user.role).ok_or_else(|| Error::internal("the caller's role is unknown"))?,
@@ -51,10 +57,15 @@ impl Call {
             }),
         };
         let query = parse_query(&request.query);
-        Ok(Self { request, caller, names, query })
+        Ok(Self { request, caller, service, names, query })
     }
 
-    /// None for an anonymous caller.
+    /// The other service or component that calls; `host` for the host itself.
+    pub fn service(&self) -> Option<&str> {
+        self.service.as_deref()
+    }
+
+    /// None for an anonymous caller and for a service.
     pub fn caller(&self) -> Option<&Principal> {
         self.caller.as_ref()
     }
@@ -66,6 +77,16 @@ impl Call {
 
     pub fn has_role(&self, role: Role) -> bool {
         self.caller().is_some_and(|user| user.role == role)
+    }
+
+    /// Why the host did not accept the access token that was sent; None if it
+    /// did, or if none was sent. Only a route of `Access::Optional` can be asked
+    /// that way: others never get there.
+    pub fn refusal(&self) -> Option<Error> {
+        // Clients cannot send headers of this prefix.
+        let name = self.header("x-shema-refusal")?;
+        let code = codes::REFUSED_TOKEN.into_iter().find(|code| code.name == name);
+        Some(Error::new(code.unwrap_or(codes::AUTH_INVALID_TOKEN), "The access token was not accepted"))
     }
 
     /// The first header of that lower-case name.
@@ -169,6 +190,18 @@ pub(crate) mod tests {
             session_id: "1d3a1f8e-6a51-4f0c-9b60-1a2b3c4d5e6f".into(),
         });
         Request { caller, ..bare_request() }
+    }
+
+    #[test]
+    fn a_refused_token_is_told_from_none() {
+        let told = |headers: &[(&str, &str)]| {
+            let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            let call = Call::new(Request { headers, ..bare_request() }, &[]).ok();
+            call.and_then(|call| call.refusal()).map(|error| error.code().name)
+        };
+        assert_eq!(told(&[]), None);
+        assert_eq!(told(&[("x-shema-refusal", "AUTH_TOKEN_EXPIRED")]), Some("AUTH_TOKEN_EXPIRED"));
+        assert_eq!(told(&[("x-shema-refusal", "SOMETHING_NEW")]), Some("AUTH_INVALID_TOKEN"));
     }
 
     #[test]

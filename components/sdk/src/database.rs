@@ -56,8 +56,13 @@ pub fn one<T: FromRow>(statement: &'static str, params: &[Value]) -> Result<T, E
 /// The first column of a statement that always has a row.
 pub fn scalar<T: Column>(statement: &'static str, params: &[Value]) -> Result<T, Error> {
     let rows = client::query(statement, params)?;
-    let value = rows.rows.first().and_then(|values| values.first()).ok_or_else(no_row)?;
-    T::from_value(value).ok_or_else(|| Error::Invalid(format!("the first column is {value:?}")))
+    first_column(rows.rows.first().ok_or_else(no_row)?)
+}
+
+/// The first column of the first row, if there is one.
+pub fn find<T: Column>(statement: &'static str, params: &[Value]) -> Result<Option<T>, Error> {
+    let rows = client::query(statement, params)?;
+    rows.rows.first().map(|values| first_column(values)).transpose()
 }
 
 /// The number of rows affected.
@@ -109,6 +114,11 @@ impl Error {
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Rejected(rejection) if ["40001", "40P01"].contains(&rejection.sqlstate.as_str()))
     }
+}
+
+fn first_column<T: Column>(values: &[Value]) -> Result<T, Error> {
+    let value = values.first().and_then(T::from_value);
+    value.ok_or_else(|| Error::Invalid(format!("the first column is {:?}", values.first())))
 }
 
 fn no_row() -> Error {

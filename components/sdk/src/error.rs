@@ -33,7 +33,11 @@ pub mod codes {
 
     pub const VALIDATION_ERROR: Code = Code::new(400, "VALIDATION_ERROR");
     pub const INVALID_USER_ROLE: Code = Code::new(400, "INVALID_USER_ROLE");
+    pub const AUTH_INVALID_FORMAT: Code = Code::new(401, "AUTH_INVALID_FORMAT");
+    pub const AUTH_INVALID_TOKEN: Code = Code::new(401, "AUTH_INVALID_TOKEN");
+    pub const AUTH_TOKEN_EXPIRED: Code = Code::new(401, "AUTH_TOKEN_EXPIRED");
     pub const AUTH_UNAUTHORIZED: Code = Code::new(401, "AUTH_UNAUTHORIZED");
+    pub const AUTH_NO_ROLE: Code = Code::new(401, "AUTH_NO_ROLE");
     pub const AUTH_FORBIDDEN: Code = Code::new(403, "AUTH_FORBIDDEN");
     pub const NOT_FOUND: Code = Code::new(404, "NOT_FOUND");
     pub const DB_DUPLICATE_ENTRY: Code = Code::new(409, "DB_DUPLICATE_ENTRY");
@@ -42,6 +46,10 @@ pub mod codes {
     pub const DB_CONNECTION_ERROR: Code = Code::new(503, "DB_CONNECTION_ERROR");
     pub const SERVICE_UNAVAILABLE: Code = Code::new(503, "SERVICE_UNAVAILABLE");
     pub const REQUEST_TIMEOUT: Code = Code::new(504, "REQUEST_TIMEOUT");
+
+    /// What the host says of an access token that it does not accept.
+    pub const REFUSED_TOKEN: [Code; 5] =
+        [AUTH_INVALID_FORMAT, AUTH_INVALID_TOKEN, AUTH_TOKEN_EXPIRED, AUTH_UNAUTHORIZED, AUTH_NO_ROLE];
 }
 
 /// A refusal.
@@ -92,6 +100,11 @@ impl Error {
     pub fn internal(cause: impl Into<String>) -> Self {
         let error = Self::new(codes::INTERNAL_SERVER_ERROR, "Something went wrong");
         Self { cause: Some(Box::new(Cause::Other(cause.into()))), ..error }
+    }
+
+    /// The same refusal, cause and all, under a code that says more.
+    pub fn with_code(self, code: Code, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { code, message: message.into(), ..self }
     }
 
     pub fn code(&self) -> Code {

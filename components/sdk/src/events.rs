@@ -22,15 +22,25 @@ pub struct Event<'a> {
 /// Writes the event in the open transaction, so that it is kept exactly if the
 /// change is.
 pub fn publish(_: &Transaction, event: Event<'_>) -> Result<()> {
+    write(event.channel, event.key, Some(event.kind), &event.fields)
+}
+
+/// As [`publish`], but for what goes out as it stands, an object without type
+/// and timestamp; the host adds `eventId` alone.
+pub fn publish_plain(_: &Transaction, channel: &str, key: String, payload: &Value) -> Result<()> {
+    write(channel, key, None, payload)
+}
+
+fn write(channel: &str, key: String, kind: Option<&str>, fields: &Value) -> Result<()> {
     let event = outbox::Event {
-        channel: event.channel.to_owned(),
-        key: event.key,
-        event_type: Some(event.kind.to_owned()),
-        fields: event.fields.to_string(),
+        channel: channel.to_owned(),
+        key,
+        event_type: kind.map(str::to_owned),
+        fields: fields.to_string(),
     };
     match outbox::publish(&event) {
         Ok(_) => Ok(()),
         Err(outbox::Error::Database(error)) => Err(error.into()),
-        Err(error) => Err(Error::internal(format!("event {}: {error}", event.channel))),
+        Err(error) => Err(Error::internal(format!("event {channel}: {error}"))),
     }
 }

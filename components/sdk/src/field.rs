@@ -11,12 +11,14 @@ mod id;
 mod list;
 mod number;
 mod text;
+mod whatsapp;
 
 pub use email::Email;
 pub use id::Uuid;
 pub use list::List;
 pub use number::{Amount, Int, Money};
 pub use text::{NO_MAX, Text, Verbatim};
+pub use whatsapp::Whatsapp;
 
 use crate::problem::{Flaw, Problem, Problems};
 use serde_json::Value;
@@ -131,6 +133,12 @@ mod tests {
     }
 
     #[test]
+    fn wildcards_in_a_searched_text_stand_for_themselves() {
+        let pattern = text_is::<Text<0, 100>>(r"50%_\a").map(|text| text.like_pattern());
+        assert_eq!(pattern.as_deref(), Ok(r"%50\%\_\\a%"));
+    }
+
+    #[test]
     fn verbatim_text_is_not_touched() {
         assert_eq!(json_is::<Verbatim<1, 3>>(json!(" a ")).map(|text| text.as_str().to_owned()), Ok(" a ".into()));
         assert_eq!(json_is::<Verbatim<1, 3>>(json!("")).err(), Some(Flaw::TooSmall));
@@ -207,6 +215,19 @@ mod tests {
         }
         let long = format!("{}@example.org", "a".repeat(250));
         assert_eq!(json_is::<Email>(json!(long)).err(), Some(Flaw::TooBig));
+    }
+
+    #[test]
+    fn whatsapp_numbers_are_indonesian() {
+        assert_eq!(
+            json_is::<Whatsapp>(json!(" +628123456789 ")).map(|number| number.as_str().to_owned()),
+            Ok("+628123456789".into())
+        );
+        for text in
+            ["", "+62", "+6281234567", "+6281234567890123", "08123456789", "+628123456789x", "+62８１２３４５６７８９"]
+        {
+            assert_eq!(json_is::<Whatsapp>(json!(text)).err(), Some(Flaw::InvalidString), "{text}");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@
 //! | [`request`], [`field`] | what a request may contain |
 //! | [`problem`], [`error`] | what is said when it does not |
 //! | [`reply`], [`page`] | what is said when it does |
-//! | [`database`], [`row`], [`events`], [`redis`], [`settings`], [`log`], [`tokens`] | what the host offers |
+//! | [`database`], [`row`], [`events`], [`redis`], [`settings`], [`log`], [`tokens`], [`http_client`], [`components`] | what the host offers |
 //!
 //! It deliberately keeps nothing between two calls, knows no domain, and leaves
 //! to the host what the host does: 404, 405, 401, limits, request ids.
@@ -23,11 +23,13 @@ pub mod __private;
 #[doc(hidden)]
 pub mod bindings;
 pub mod call;
+pub mod components;
 pub mod database;
 pub mod error;
 pub mod events;
 pub mod extract;
 pub mod field;
+pub mod http_client;
 pub mod log;
 pub mod page;
 pub mod problem;
@@ -43,11 +45,11 @@ pub mod tokens;
 pub use call::{Call, Principal, Role};
 pub use error::{Code, Error, Result, codes};
 pub use extract::{Body, OptionalBody, Path, Query, Unread};
-pub use field::{Amount, Email, Int, List, Money, Text, Uuid, Verbatim};
+pub use field::{Amount, Email, Int, List, Money, Text, Uuid, Verbatim, Whatsapp};
 pub use page::{Listing, Page};
 pub use problem::{Flaw, Problem, Problems};
-pub use reply::{Ack, Created, Data};
-pub use request::Patch;
+pub use reply::{Ack, Created, Data, Stored, WithMeta};
+pub use request::{Patch, Sent};
 pub use route::Route;
 pub use time::{Date, Since, Timestamp, Until};
 

@@ -19,3 +19,26 @@ pub fn delete(key: &str) {
         log::warn(&format!("redis did not delete a key: {error}"));
     }
 }
+
+/// None if there is no such key, or no Redis to ask.
+pub fn get(key: &str) -> Option<String> {
+    match client::get(key) {
+        Ok(value) => String::from_utf8(value?).ok(),
+        Err(error) => {
+            log::warn(&format!("redis did not get a key: {error}"));
+            None
+        }
+    }
+}
+
+/// Whether this caller, of all that try at once, has set the key; None if Redis
+/// cannot tell.
+pub fn set_if_absent(key: &str, value: &str, ttl_seconds: i64) -> Option<bool> {
+    match client::set_if_absent(key, value.as_bytes(), ttl_ms(ttl_seconds)) {
+        Ok(set) => Some(set),
+        Err(error) => {
+            log::warn(&format!("redis did not reserve a key: {error}"));
+            None
+        }
+    }
+}

@@ -8,7 +8,13 @@ use serde_json::{Map, Value, json};
 pub trait Reply {
     const STATUS: u16;
 
-    fn body(&self, call: &Call) -> serde_json::Result<Vec<u8>>;
+    /// Of this answer, where the type leaves a choice.
+    fn status(&self) -> u16 {
+        Self::STATUS
+    }
+
+    /// `meta`: what goes beside the keys that every answer has.
+    fn body(&self, call: &Call, meta: Map<String, Value>) -> serde_json::Result<Vec<u8>>;
 }
 
 /// 200 with `data`.
@@ -16,6 +22,19 @@ pub struct Data<T>(pub T);
 
 /// 201 with `data`.
 pub struct Created<T>(pub T);
+
+/// 201 with `data`, or 200 with what was there before.
+pub enum Stored<T> {
+    New(T),
+    Known(T),
+}
+
+/// An answer with one more key in `meta`.
+pub struct WithMeta<R> {
+    reply: R,
+    key: &'static str,
+    value: Value,
+}
 
 /// 200 that only says that something is done, in `data.message` and in the
 /// top-level `message`.
@@ -36,31 +55,77 @@ impl Ack {
     }
 }
 
+impl<T> Data<T> {
+    pub fn with_meta(self, key: &'static str, value: impl Serialize) -> WithMeta<Self> {
+        WithMeta { reply: self, key, value: json!(value) }
+    }
+}
+
+impl<T> Created<T> {
+    pub fn with_meta(self, key: &'static str, value: impl Serialize) -> WithMeta<Self> {
+        WithMeta { reply: self, key, value: json!(value) }
+    }
+}
+
 impl<T: Serialize> Reply for Data<T> {
     const STATUS: u16 = 200;
 
-    fn body(&self, call: &Call) -> serde_json::Result<Vec<u8>> {
-        envelope(call, &self.0, None)
+    fn body(&self, call: &Call, meta: Map<String, Value>) -> serde_json::Result<Vec<u8>> {
+        envelope(call, &self.0, None, meta)
     }
 }
 
 impl<T: Serialize> Reply for Created<T> {
     const STATUS: u16 = 201;
 
-    fn body(&self, call: &Call) -> serde_json::Result<Vec<u8>> {
-        envelope(call, &self.0, None)
+    fn body(&self, call: &Call, meta: Map<String, Value>) -> serde_json::Result<Vec<u8>> {
+        envelope(call, &self.0, None, meta)
+    }
+}
+
+impl<T: Serialize> Reply for Stored<T> {
+    const STATUS: u16 = 201;
+
+    fn status(&self) -> u16 {
+        match self {
+            Self::New(_) => 201,
+            Self::Known(_) => 200,
+        }
+    }
+
+    fn body(&self, call: &Call, meta: Map<String, Value>) -> serde_json::Result<Vec<u8>> {
+        let (Self::New(data) | Self::Known(data)) = self;
+        envelope(call, data, None, meta)
     }
 }
 
 impl Reply for Ack {
     const STATUS: u16 = 200;
 
-    fn body(&self, call: &Call) -> serde_json::Result<Vec<u8>> {
-        envelope(call, &self.data, Some(self.message))
+    fn body(&self, call: &Call, meta: Map<String, Value>) -> serde_json::Result<Vec<u8>> {
+        envelope(call, &self.data, Some(self.message), meta)
     }
 }
 
-fn envelope(call: &Call, data: &impl Serialize, message: Option<&str>) -> serde_json::Result<Vec<u8>> {
+impl<R: Reply> Reply for WithMeta<R> {
+    const STATUS: u16 = R::STATUS;
+
+    fn status(&self) -> u16 {
+        self.reply.status()
+    }
+
+    fn body(&self, call: &Call, mut meta: Map<String, Value>) -> serde_json::Result<Vec<u8>> {
+        meta.insert(self.key.to_owned(), self.value.clone());
+        self.reply.body(call, meta)
+    }
+}
+
+fn envelope(
+    call: &Call,
+    data: &impl Serialize,
+    message: Option<&str>,
+    more: Map<String, Value>,
+) -> serde_json::Result<Vec<u8>> {
     #[derive(Serialize)]
     struct Envelope<'a, T> {
         success: bool,
@@ -74,8 +139,10 @@ fn envelope(call: &Call, data: &impl Serialize, message: Option<&str>) -> serde_
     struct Meta<'a> {
         timestamp: crate::Timestamp,
         request_id: &'a str,
+        #[serde(flatten)]
+        more: Map<String, Value>,
     }
-    let meta = Meta { timestamp: call.received_at(), request_id: call.id() };
+    let meta = Meta { timestamp: call.received_at(), request_id: call.id(), more };
     serde_json::to_vec(&Envelope { success: true, data, message, meta })
 }
 

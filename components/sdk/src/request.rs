@@ -8,6 +8,7 @@
 //! | `Option<T>` | `None` | `None` | read |
 //! | `Patch<T>` | `Keep` | `invalid_type` | `Set` |
 //! | `Patch<Option<T>>` | `Keep` | `Set(None)` | `Set(Some)` |
+//! | `Sent` | false | true | true |
 
 use crate::{
     call::Call,
@@ -15,7 +16,7 @@ use crate::{
     field::{Field, Input},
     problem::{Flaw, Problem, Problems},
 };
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// What [`request!`](crate::request!) declares.
 pub trait Request: Sized {
@@ -41,12 +42,18 @@ pub enum Source<'a> {
 impl<'a> Source<'a> {
     fn get(&self, name: &str) -> Option<Input<'a>> {
         match self {
-            Self::Body(object) => object.get(name).map(Input::Json),
+            Self::Body(object) => match name.strip_suffix('*') {
+                None => object.get(name).map(Input::Json),
+                Some(start) => {
+                    object.iter().find(|(key, _)| key.starts_with(start)).map(|(_, value)| Input::Json(value))
+                }
+            },
             Self::Query(call) => call.query(name).map(Input::Text),
         }
     }
 
-    /// Reads one member, under the first of its names that is there.
+    /// Reads one member, under the first of its names that is there. In a body
+    /// `name*` is the first member whose name begins so.
     pub fn member<P: Presence>(&self, names: &[&'static str]) -> Result<P, Problems> {
         let given = names.iter().find_map(|name| Some((*name, self.get(name)?)));
         let name = given.map(|(name, _)| name).or(names.first().copied()).unwrap_or_default();
@@ -65,6 +72,24 @@ pub trait Presence: Sized {
     /// Whether the caller sent something that counts as a change.
     fn is_given(&self) -> bool {
         true
+    }
+}
+
+/// A request can be a member of another one: an object in its body.
+impl<T: Request> Field for T {
+    fn parse(input: Input<'_>) -> Result<Self, Problems> {
+        match input {
+            Input::Json(Value::Object(object)) => T::read(&Source::Body(object)),
+            _ => Err(Problem::new(Flaw::InvalidType, "must be an object").into()),
+        }
+    }
+
+    fn schema() -> Value {
+        let members = T::members();
+        let required: Vec<&str> = members.iter().filter(|member| member.required).map(|member| member.name).collect();
+        let properties: Map<String, Value> =
+            members.into_iter().map(|member| (member.name.to_owned(), member.schema)).collect();
+        json!({ "type": "object", "properties": properties, "required": required })
     }
 }
 
@@ -88,6 +113,11 @@ impl<T> Patch<T> {
         matches!(self, Self::Set(_))
     }
 }
+
+/// Whether a member was sent, whatever it holds: for what a caller may not set,
+/// which is another refusal than a value that is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sent(pub bool);
 
 /// As a parameter null means "keep": for statements that say
 /// `coalesce($1, column)`. Where null is a value, [`Patch::is_set`] has to be a
@@ -176,9 +206,27 @@ impl<T: Field> Presence for Patch<Option<T>> {
     }
 }
 
+impl Presence for Sent {
+    const REQUIRED: bool = false;
+
+    fn read(given: Option<Input<'_>>) -> Result<Self, Problems> {
+        Ok(Self(given.is_some()))
+    }
+
+    /// What nothing fits.
+    fn schema() -> Value {
+        Value::Bool(false)
+    }
+
+    fn is_given(&self) -> bool {
+        self.0
+    }
+}
+
 /// Declares a body or query.
 ///
-/// `as` gives a member another name outside, `alias` a second one. After
+/// `as` gives a member another name outside (a string, if it is no word of
+/// Rust), `alias` a second one. After
 /// `where` stand rules across members, as functions of references to them that
 /// return a [`Problem`] if broken. A `partial struct` needs at least one member.
 ///
@@ -221,7 +269,7 @@ macro_rules! request {
         $vis:vis struct $name:ident {
             $(
                 $(#[$field_meta:meta])*
-                $field_vis:vis $field:ident $(as $outer:ident)? $(alias $alias:ident)?: $type:ty
+                $field_vis:vis $field:ident $(as $outer:tt)? $(alias $alias:ident)?: $type:ty
             ),+ $(,)?
         }
         $(where $($rule:ident($($arg:ident),+)),+ $(,)?)?
@@ -261,6 +309,7 @@ macro_rules! request {
     };
     (@name $field:ident) => { stringify!($field) };
     (@name $field:ident $outer:ident) => { stringify!($outer) };
+    (@name $field:ident $outer:literal) => { $outer };
     (@nonempty whole $($rest:tt)+) => {};
     (@nonempty partial $problems:ident $($field:ident)+) => {
         if $(!$crate::request::Presence::is_given(&$field))&&+ {
@@ -273,7 +322,6 @@ macro_rules! request {
 mod tests {
     use super::*;
     use crate::{Amount, Int, List, Text};
-    use serde_json::json;
 
     request! {
         struct Whole {
@@ -291,6 +339,10 @@ mod tests {
             title: Patch<Text<1, 5>>,
             note: Patch<Option<Int<1, 5>>>,
         }
+    }
+
+    request! {
+        struct Outer { inner: Option<Partial> }
     }
 
     fn in_order(min: &Option<Amount>, max: &Option<Amount>) -> Result<(), Problem> {
@@ -339,9 +391,34 @@ mod tests {
     }
 
     #[test]
+    fn the_problems_of_an_object_carry_its_name() {
+        assert!(read::<Outer>(&json!({ "inner": null })).is_ok_and(|outer| outer.inner.is_none()));
+        assert!(read::<Outer>(&json!({ "inner": { "note": 5 } })).is_ok_and(|outer| outer.inner.is_some()));
+        let flawed = |inner| read::<Outer>(&json!({ "inner": inner })).err();
+        assert_eq!(flawed(json!({ "title": 1 })), Some(vec![flaw("inner.title", Flaw::InvalidType)]));
+        assert_eq!(flawed(json!([])), Some(vec![flaw("inner", Flaw::InvalidType)]));
+        assert_eq!(Outer::members()[0].schema["type"], json!(["object", "null"]));
+    }
+
+    request! {
+        partial struct Guarded {
+            title: Patch<Text<1, 5>>,
+            passwords as "password*": Sent,
+        }
+    }
+
+    #[test]
+    fn what_may_not_be_set_is_noticed_by_its_name() {
+        let sent = |body| read::<Guarded>(&body).map(|guarded| (guarded.title.is_set(), guarded.passwords.0));
+        assert_eq!(sent(json!({ "title": "a" })), Ok((true, false)));
+        assert_eq!(sent(json!({ "passwordHash": null })), Ok((false, true)));
+        assert_eq!(sent(json!({ "apassword": 1 })), Err(vec![flaw("", Flaw::Custom)]));
+    }
+
+    #[test]
     fn a_problem_is_serialized_as_the_contract_says() {
         let object = json!({ "title": "a", "tags": ["abcd"] }).as_object().cloned().unwrap_or_default();
-        let problems = Whole::read(&Source::Body(&object)).err();
+        let problems = <Whole as Request>::read(&Source::Body(&object)).err();
         let expected = json!([{
             "path": ["tags", 0], "field": "tags.0", "code": "too_big", "message": "must have at most 3 characters",
         }]);

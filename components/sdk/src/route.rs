@@ -15,6 +15,7 @@ use crate::{
     reply::{self, Reply},
     time::Timestamp,
 };
+use serde_json::Map;
 
 pub use types::Method;
 
@@ -31,6 +32,12 @@ pub enum Access {
     Roles(&'static [Role]),
     /// The user that the path parameter names, and users of these roles.
     OwnerOr(&'static str, &'static [Role]),
+    /// Other services and components.
+    Service,
+    /// Every user, other services and components.
+    UserOrService,
+    /// The host: scheduled work, and parts of its own answers.
+    Internal,
 }
 
 /// One declared route.
@@ -47,8 +54,9 @@ pub struct Route {
     run: Run,
 }
 
-/// Everything from the extraction of the arguments to the body of the answer.
-type Run = Box<dyn Fn(&Call) -> Result<Vec<u8>> + Send + Sync>;
+/// Everything from the extraction of the arguments to status and body of the
+/// answer.
+type Run = Box<dyn Fn(&Call) -> Result<(u16, Vec<u8>)> + Send + Sync>;
 
 impl Route {
     /// What the route reads of a request, by which rules.
@@ -93,7 +101,7 @@ fn route<A, H: Handler<A>>(method: Method, path: &'static str, access: Access, h
 pub trait Handler<A>: Send + Sync + 'static {
     const STATUS: u16;
 
-    fn run(&self, call: &Call) -> Result<Vec<u8>>;
+    fn run(&self, call: &Call) -> Result<(u16, Vec<u8>)>;
 
     fn inputs() -> Vec<Input>;
 }
@@ -109,12 +117,13 @@ macro_rules! handler {
             const STATUS: u16 = R::STATUS;
 
             #[allow(non_snake_case, unused_mut, irrefutable_let_patterns)]
-            fn run(&self, call: &Call) -> Result<Vec<u8>> {
+            fn run(&self, call: &Call) -> Result<(u16, Vec<u8>)> {
                 let mut problems = Problems::default();
                 $(let $argument = problems.take($argument::extract(call));)*
                 let ($(Some($argument),)*) = ($($argument,)*) else { return Err(problems.into()) };
                 let reply = self(call, $($argument),*)?;
-                reply.body(call).map_err(|error| Error::internal(error.to_string()))
+                let body = reply.body(call, Map::new()).map_err(|error| Error::internal(error.to_string()))?;
+                Ok((reply.status(), body))
             }
 
             fn inputs() -> Vec<Input> {
@@ -139,6 +148,9 @@ pub fn table(routes: &[Route]) -> Vec<RouteRow> {
             Access::Public => types::Access::Public,
             Access::Optional => types::Access::Optional,
             Access::User | Access::Roles(_) | Access::OwnerOr(..) => types::Access::User,
+            Access::Service => types::Access::Service,
+            Access::UserOrService => types::Access::UserOrService,
+            Access::Internal => types::Access::Internal,
         },
     };
     routes.iter().map(row).collect()
@@ -152,7 +164,7 @@ pub fn handle(routes: &'static [Route], request: Request) -> Response {
     let result = route.ok_or_else(|| Error::internal("the host named a route that is not there")).and_then(|route| {
         let call = Call::new(request, &route.names)?;
         admit(&call, route.access)?;
-        (route.run)(&call).map(|body| reply::response(route.status, body))
+        (route.run)(&call).map(|(status, body)| reply::response(status, body))
     });
     let mut response = result.unwrap_or_else(|error| {
         if let Some(cause) = error.cause() {
@@ -170,6 +182,8 @@ fn admit(call: &Call, access: Access) -> Result<()> {
     let admitted = match access {
         Access::Public | Access::Optional => true,
         Access::User => call.user().map(|_| true)?,
+        Access::Service | Access::Internal => call.service().is_some(),
+        Access::UserOrService => call.service().is_some() || call.user().map(|_| true)?,
         Access::Roles(roles) => roles.contains(&call.user()?.role),
         Access::OwnerOr(param, roles) => {
             let user = call.user()?;

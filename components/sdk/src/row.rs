@@ -27,16 +27,30 @@ impl<'a> Row<'a> {
         T::from_value(found).ok_or_else(|| Error::Invalid(format!("column {}{name} is {found:?}", self.prefix)))
     }
 
+    /// Whether all of its columns are null, as those of an outer join that found
+    /// nothing.
+    fn is_null(&self) -> bool {
+        let mut columns = self.columns.iter().zip(self.values);
+        columns.all(|(column, value)| !column.starts_with(self.prefix) || matches!(value, Value::Null))
+    }
+
     /// What the columns give whose names begin with `prefix`.
     pub fn nested<T: FromRow>(&self, prefix: &'static str) -> Result<T, Error> {
         T::from_row(&Self { prefix, ..*self })
     }
 }
 
+/// The other side of an outer join.
+impl<T: FromRow> FromRow for Option<T> {
+    fn from_row(row: &Row<'_>) -> Result<Self, Error> {
+        if row.is_null() { Ok(None) } else { T::from_row(row).map(Some) }
+    }
+}
+
 /// Declares a struct that a row gives and that serializes as it stands.
 ///
 /// A field is the column of its name; `as "room_"` makes it a struct of its own,
-/// of the columns `room_…`.
+/// of the columns `room_…`, or an `Option` of one, none if all of them are null.
 #[macro_export]
 macro_rules! row {
     ($(
@@ -69,6 +83,7 @@ mod tests {
     row! {
         struct Room { id: i64, name: Option<String> }
         struct Class { id: i64, room: Room as "room_" }
+        struct Lesson { id: i64, room: Option<Room> as "room_" }
     }
 
     #[test]
@@ -77,6 +92,17 @@ mod tests {
         let values = [Value::Null, Value::Integer(1), Value::Integer(2)];
         let class = Class::from_row(&Row::new(&columns, &values)).map(|class| serde_json::json!(class));
         assert_eq!(class.ok(), Some(serde_json::json!({ "id": 1, "room": { "id": 2, "name": null } })));
+    }
+
+    #[test]
+    fn an_outer_join_may_find_nothing() {
+        let columns = ["id", "room_id", "room_name"].map(String::from);
+        let lesson = |room_id| {
+            let values = [Value::Integer(1), room_id, Value::Null];
+            Lesson::from_row(&Row::new(&columns, &values)).map(|lesson| serde_json::json!(lesson)).ok()
+        };
+        assert_eq!(lesson(Value::Null), Some(serde_json::json!({ "id": 1, "room": null })));
+        assert_eq!(lesson(Value::Integer(2)), Some(serde_json::json!({ "id": 1, "room": { "id": 2, "name": null } })));
     }
 
     #[test]

@@ -2,6 +2,6 @@
 //! component that logs people in is granted these.
 
 pub use crate::bindings::shema::tokens::{
-    passwords,
+    certificates, passwords, service_account,
     sessions::{self, Refusal, Subject, TokenPair},
 };

@@ -14,8 +14,8 @@ impl log::Host for Call {
             return Ok(());
         }
         message.truncate(message.floor_char_boundary(MAX_BYTES));
-        let (component, version) = (self.held.name.as_str(), self.context.version.as_str());
-        let request_id = self.context.request_id.as_str();
+        let version = self.context.as_ref().map_or("", |context| context.version.as_str());
+        let (component, request_id) = (self.held.name.as_str(), self.request_id());
         match level {
             log::Level::Debug => tracing::debug!(target: "component", component, version, request_id, "{message}"),
             log::Level::Info => tracing::info!(target: "component", component, version, request_id, "{message}"),
@@ -29,7 +29,7 @@ impl log::Host for Call {
 pub fn note_dropped(call: &Call) {
     let dropped = call.log_lines.saturating_sub(MAX_LINES);
     if dropped > 0 {
-        let (component, request_id) = (call.held.name.as_str(), call.context.request_id.as_str());
+        let (component, request_id) = (call.held.name.as_str(), call.request_id());
         tracing::warn!(target: "component", component, request_id, dropped, "log lines over the limit were dropped");
     }
 }

@@ -3,15 +3,19 @@
 //!
 //! - `verify`: from an `Authorization` header to a verified principal.
 //! - `passwords`: hashing, off the threads that serve requests.
+//! - `certificates`: signatures of other issuers.
+//! - `service_account`: tokens of a cloud provider.
 
+pub mod certificates;
 mod passwords;
+pub mod service_account;
 pub mod verify;
 
 pub use passwords::hash as hash_password;
 
 use super::Call;
 use crate::{
-    component::bindings::sessions::{Host, PresentedToken, Refusal, RefreshClaims, Subject, TokenPair},
+    component::bindings::sessions::{Host, PresentedToken, RefreshClaims, Refusal, Subject, TokenPair},
     config::Config,
 };
 use hmac::{Hmac, Mac};
@@ -37,6 +41,7 @@ pub struct Presented {
 pub struct Signer {
     access: Keys,
     refresh: Keys,
+    service: DecodingKey,
     access_lifetime: Duration,
     refresh_lifetime: Duration,
     validation: Validation,
@@ -102,6 +107,7 @@ impl Signer {
         Signer {
             access: Keys::new(&config.secrets.access),
             refresh: Keys::new(&config.secrets.refresh),
+            service: DecodingKey::from_secret(config.secrets.service.as_bytes()),
             access_lifetime: config.access_lifetime,
             refresh_lifetime: config.refresh_lifetime,
             validation,
@@ -180,12 +186,7 @@ fn unix_time() -> i64 {
 }
 
 impl Host for Call {
-    async fn issue(
-        &mut self,
-        subject: Subject,
-        issued_at: i64,
-        previous_hash: Vec<u8>,
-    ) -> wasmtime::Result<TokenPair> {
+    async fn issue(&mut self, subject: Subject, issued_at: i64, previous_hash: Vec<u8>) -> wasmtime::Result<TokenPair> {
         self.held.signer.issue(&subject, issued_at, &previous_hash)
     }
 
@@ -194,7 +195,7 @@ impl Host for Call {
     }
 
     async fn presented(&mut self) -> wasmtime::Result<Option<PresentedToken>> {
-        let presented = self.context.presented.clone();
+        let presented = self.context.as_ref().and_then(|context| context.presented.clone());
         Ok(presented.map(|token| PresentedToken { hash: token.hash, expires_at: token.expires_at }))
     }
 

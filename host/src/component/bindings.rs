@@ -18,7 +18,8 @@ mod generated {
 
 pub use generated::exports::shema::http::handler::{Request, Response, Route};
 pub use generated::shema::{
-    database::client as database, events::outbox as events, http::types as http, log::log, redis::client as redis,
-    settings::values as settings, tokens::passwords, tokens::sessions,
+    components::calls, database::client as database, events::outbox as events, http::types as http,
+    http_client::client as http_client, log::log, redis::client as redis, settings::values as settings,
+    tokens::certificates, tokens::passwords, tokens::service_account, tokens::sessions,
 };
 pub use generated::{Component as Bindings, ComponentPre as BindingsPre};

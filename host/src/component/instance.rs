@@ -94,11 +94,12 @@ impl Instance {
     /// Runs one call. After an error the instance is of no further use.
     pub async fn handle(
         &mut self,
-        context: Context,
+        mut context: Context,
         request: &Request,
         deadline: Duration,
     ) -> Result<Response, Failure> {
         self.calls += 1;
+        context.deadline = Some(Instant::now() + deadline);
         let state = self.store.data_mut();
         state.deadline = Instant::now() + deadline + 2 * TICK;
         state.call.begin(context);

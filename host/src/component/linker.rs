@@ -6,7 +6,10 @@
 
 use super::{bindings, instance::State};
 use crate::capability::Call;
-use wasmtime::{Engine, component::{HasData, Linker}};
+use wasmtime::{
+    Engine,
+    component::{HasData, Linker},
+};
 
 /// A capability's view: the present call.
 struct HasCall;
@@ -24,6 +27,10 @@ pub fn build(engine: &Engine) -> wasmtime::Result<Linker<State>> {
     bindings::events::add_to_linker::<State, HasCall>(&mut linker, call)?;
     bindings::sessions::add_to_linker::<State, HasCall>(&mut linker, call)?;
     bindings::passwords::add_to_linker::<State, HasCall>(&mut linker, call)?;
+    bindings::certificates::add_to_linker::<State, HasCall>(&mut linker, call)?;
+    bindings::service_account::add_to_linker::<State, HasCall>(&mut linker, call)?;
+    bindings::http_client::add_to_linker::<State, HasCall>(&mut linker, call)?;
+    bindings::calls::add_to_linker::<State, HasCall>(&mut linker, call)?;
     bindings::settings::add_to_linker::<State, HasCall>(&mut linker, call)?;
     bindings::log::add_to_linker::<State, HasCall>(&mut linker, call)?;
     Ok(linker)

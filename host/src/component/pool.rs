@@ -14,7 +14,7 @@ use crate::{
 };
 use std::{
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::sync::{Semaphore, TryAcquireError};
 use wasmtime::Engine;
@@ -61,6 +61,9 @@ impl Pool {
 
     /// Runs one call, within the deadline from its instantiation on.
     pub async fn call(&self, context: Context, request: &Request) -> (Result<Response, Failure>, Usage) {
+        let deadline = context
+            .deadline
+            .map_or(self.deadline, |end| self.deadline.min(end.saturating_duration_since(Instant::now())));
         let Some(_permit) = self.permit().await else { return (Err(Failure::Busy), Usage::default()) };
         let warm = self.warm.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut instance = match warm {
@@ -70,7 +73,7 @@ impl Pool {
                 Err(failure) => return (Err(failure), Usage::default()),
             },
         };
-        let outcome = instance.handle(context, request, self.deadline).await;
+        let outcome = instance.handle(context, request, deadline).await;
         let usage = instance.finish();
         if outcome.is_ok() && instance.is_reusable(&self.limits) {
             self.warm.lock().unwrap_or_else(PoisonError::into_inner).push(instance);

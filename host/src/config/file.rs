@@ -52,6 +52,12 @@ pub struct Component {
     pub limits: Limits,
     #[serde(default)]
     settings: BTreeMap<String, Setting>,
+    /// Work that one host of the cluster does every so often.
+    #[serde(default)]
+    pub tasks: Vec<Task>,
+    /// What `grants.http` comes to; filled by `resolve`.
+    #[serde(skip)]
+    pub origins: Vec<String>,
     /// Name -> value of the settings above; filled by `resolve`.
     #[serde(skip)]
     pub values: BTreeMap<String, String>,
@@ -70,9 +76,38 @@ pub struct Grants {
     /// Channels; `*` as in `redis`.
     #[serde(default)]
     pub events: Vec<String>,
-    /// `sessions`, `passwords`.
+    /// Some of [`TOKEN_GRANTS`].
     #[serde(default)]
     pub tokens: Vec<String>,
+    /// Origins that the component may send requests to; `$NAME` stands for the
+    /// origin of that setting's value.
+    #[serde(default)]
+    pub http: Vec<String>,
+    /// Components that it may call.
+    #[serde(default)]
+    pub calls: Vec<String>,
+}
+
+const TOKEN_GRANTS: [&str; 4] = ["sessions", "passwords", "certificates", "service-account"];
+
+/// A call of a component that no client makes.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Task {
+    /// Of a `POST` route with access `internal`.
+    pub path: String,
+    every_seconds: Every,
+    /// Filled by `resolve`.
+    #[serde(skip)]
+    pub every: Duration,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+enum Every {
+    Seconds(u64),
+    /// A setting of the component.
+    Setting(String),
 }
 
 /// What one call, and all calls of one component, may use.
@@ -111,8 +146,14 @@ struct Setting {
     default: Option<toml::Value>,
     min: Option<i64>,
     max: Option<i64>,
-    /// The only value that production accepts.
+    /// Never shown.
+    #[serde(default)]
+    secret: bool,
+    /// The only value that production accepts; `required` and `refused` stand
+    /// for any and none.
     production: Option<toml::Value>,
+    /// Has to be set when that other setting is.
+    required_with: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -122,6 +163,10 @@ enum SettingKind {
     Integer,
     Boolean,
     Duration,
+    /// An http or https URL.
+    Url,
+    /// `host:port`.
+    Host,
 }
 
 impl Component {
@@ -129,22 +174,68 @@ impl Component {
     /// only ever sees good values.
     pub(super) fn resolve(&mut self, name: &str, source: &mut source::Source, profile: Profile) -> Result<()> {
         for word in &self.grants.tokens {
-            let known = ["sessions", "passwords"].contains(&word.as_str());
-            ensure!(known, "components.{name}.grants.tokens: `{word}` is neither `sessions` nor `passwords`");
+            let known = TOKEN_GRANTS.contains(&word.as_str());
+            ensure!(known, "components.{name}.grants.tokens: `{word}` is none of {}", TOKEN_GRANTS.join(", "));
+        }
+        if let Some(role) = &self.grants.database {
+            // It is put into statements, which take no parameter there.
+            let plain = role.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+            ensure!(plain, "components.{name}.grants.database: `{role}` is not a role name such as shema_{name}");
         }
         self.limits.check(name)?;
         for (key, setting) in &self.settings {
             let text = source.text(key)?.or_else(|| setting.default.as_ref().map(plain));
-            if let Some(text) = text {
-                let value = setting.check(key, &text)?;
-                let demanded = setting.production.as_ref().map(plain);
-                if profile == Profile::Production && demanded.is_some_and(|demanded| demanded != value) {
-                    bail!("{key}={value} is refused in production");
-                }
+            let value = text.map(|text| setting.check(key, &text)).transpose()?;
+            if profile == Profile::Production {
+                setting.check_production(key, value.as_deref())?;
+            }
+            if let Some(value) = value {
                 self.values.insert(key.clone(), value);
             }
         }
+        for (key, setting) in &self.settings {
+            let with = setting.required_with.as_ref().filter(|with| self.values.contains_key(*with));
+            if let Some(with) = with.filter(|_| !self.values.contains_key(key)) {
+                bail!("{key} is required when {with} is set");
+            }
+        }
+        for task in &mut self.tasks {
+            let seconds = match &task.every_seconds {
+                Every::Seconds(seconds) => Some(*seconds),
+                Every::Setting(key) => self.values.get(key).and_then(|value| value.parse().ok()),
+            };
+            let seconds = seconds.filter(|seconds| *seconds > 0).with_context(|| {
+                format!("components.{name}.tasks: `every_seconds` of {} is neither a number nor a setting", task.path)
+            })?;
+            task.every = Duration::from_secs(seconds);
+        }
+        self.origins = self.granted_origins(name)?;
         Ok(())
+    }
+
+    /// The granted origins, with what `$NAME` stands for; a setting without a
+    /// value grants nothing.
+    fn granted_origins(&self, name: &str) -> Result<Vec<String>> {
+        let mut origins = Vec::new();
+        for granted in &self.grants.http {
+            let Some(key) = granted.strip_prefix('$') else {
+                let origin = origin_of(granted).filter(|origin| origin == granted);
+                let origin = origin.with_context(|| {
+                    format!("components.{name}.grants.http: `{granted}` is not an origin such as https://example.org")
+                })?;
+                origins.push(origin);
+                continue;
+            };
+            let setting = self.settings.get(key).with_context(|| {
+                format!("components.{name}.grants.http: `{granted}` names no setting of the component")
+            })?;
+            if let Some(value) = self.values.get(key) {
+                let url =
+                    if matches!(setting.kind, SettingKind::Host) { format!("http://{value}") } else { value.clone() };
+                origins.extend(origin_of(&url));
+            }
+        }
+        Ok(origins)
     }
 }
 
@@ -168,10 +259,38 @@ impl Limits {
     }
 }
 
+/// Scheme, host and port of an http or https URL.
+pub fn origin_of(url: &str) -> Option<String> {
+    let url = url::Url::parse(url).ok()?;
+    ["http", "https"].contains(&url.scheme()).then(|| url.origin().ascii_serialization())
+}
+
 impl Setting {
+    fn check_production(&self, key: &str, value: Option<&str>) -> Result<()> {
+        let Some(demanded) = self.production.as_ref().map(plain) else { return Ok(()) };
+        match (demanded.as_str(), value) {
+            ("required", None) => bail!("{key} is required in production"),
+            ("required", Some(_)) | ("refused", None) => Ok(()),
+            ("refused", Some(_)) => bail!("{key} is refused in production"),
+            (demanded, Some(value)) if demanded != value => bail!("{key}={value} is refused in production"),
+            _ => Ok(()),
+        }
+    }
+
     fn check(&self, key: &str, text: &str) -> Result<String> {
         match self.kind {
             SettingKind::Text => Ok(text.to_owned()),
+            SettingKind::Url => {
+                // It may hold a key: a secret one is not repeated.
+                let shown = if self.secret { "the value" } else { text };
+                let url = origin_of(text).map(|_| text.to_owned());
+                url.with_context(|| format!("{key}: {shown} is not a URL that begins with http:// or https://"))
+            }
+            SettingKind::Host => {
+                let origin = origin_of(&format!("http://{text}")).filter(|_| !text.contains(['/', '@', '?', '#']));
+                origin.with_context(|| format!("{key}: `{text}` is not a host such as 127.0.0.1:9099"))?;
+                Ok(text.to_owned())
+            }
             SettingKind::Boolean => match text {
                 "true" | "false" => Ok(text.to_owned()),
                 _ => bail!("{key}: `{text}` is neither `true` nor `false`"),

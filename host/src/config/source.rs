@@ -71,8 +71,7 @@ impl Source {
     /// `<n>s`, `m`, `h` or `d`; at least a second.
     pub fn duration(&mut self, name: &str, default: &str) -> Result<Duration> {
         let text = self.text(name)?.unwrap_or_else(|| default.to_owned());
-        parse_duration(&text)
-            .with_context(|| format!("{name}: `{text}` is not a duration such as 90s, 15m, 12h or 7d"))
+        parse_duration(&text).with_context(|| format!("{name}: `{text}` is not a duration such as 90s, 15m, 12h or 7d"))
     }
 
     pub fn list(&mut self, name: &str, default: &str) -> Result<Vec<String>> {

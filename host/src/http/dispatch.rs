@@ -4,7 +4,8 @@ use super::{Gateway, Line, Peer};
 use crate::{
     capability::{
         Context,
-        tokens::verify::{Refused, Verified},
+        tokens::Presented,
+        tokens::verify::{Known, Refused},
     },
     component::{
         Version,
@@ -31,12 +32,28 @@ use std::{
 const MAX_BODY_BYTES: usize = 1 << 20;
 /// For the whole body; a slower client holds a connection for nothing.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+const SERVICE_TOKEN: HeaderName = HeaderName::from_static("x-service-token");
+const SERVICE_NAME: HeaderName = HeaderName::from_static("x-service-name");
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 
 /// Headers that are the host's business, in either direction.
 const HOST_HEADERS: [&str; 16] = [
-    "authorization", "cookie", "forwarded", "connection", "keep-alive", "proxy-authenticate", "proxy-authorization",
-    "te", "trailer", "transfer-encoding", "upgrade", "content-length", "host", "date", "server", "cache-control",
+    "authorization",
+    "cookie",
+    "forwarded",
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "content-length",
+    "host",
+    "date",
+    "server",
+    "cache-control",
 ];
 const HOST_PREFIXES: [&str; 5] = ["x-shema-", "x-service-", "x-forwarded-", "access-control-", "x-ratelimit-"];
 
@@ -111,36 +128,40 @@ pub async fn read_body(parts: &Parts, body: Body) -> Result<Bytes, Refusal> {
 }
 
 impl Gateway {
-    /// Who is asking. A public route ignores the header.
-    pub(super) async fn caller(&self, parts: &Parts, access: Access) -> Result<Verified, Refused> {
-        if access == Access::Public {
-            return Err(Refused::Missing);
+    /// Who is asking, by the header that the route looks at.
+    pub(super) async fn caller(&self, parts: &Parts, access: Access, component: &str) -> Result<Known, Refused> {
+        let given = |name: HeaderName| parts.headers.get(name).map(HeaderValue::as_bytes);
+        let service = given(SERVICE_TOKEN)
+            .map(|token| self.shared.signer.verify_service(token, given(SERVICE_NAME), component).map(Known::Service));
+        match (access, service) {
+            (Access::Public | Access::Internal, _) => Err(Refused::Missing),
+            (Access::Service | Access::UserOrService, Some(service)) => service,
+            (Access::Service, None) => Err(Refused::ServiceMissing),
+            _ => self.shared.verify(given(header::AUTHORIZATION)).await.map(Known::User),
         }
-        self.shared.verify(parts.headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes)).await
     }
 }
 
-/// Whether the caller may pass; None is nobody.
-pub fn admit(caller: Result<Verified, Refused>, access: Access) -> Result<Option<Verified>, Refusal> {
-    let refused = match caller {
-        Ok(verified) => return Ok(Some(verified)),
-        Err(refused) => refused,
+/// Whether whoever asks may pass a route of this access.
+pub fn admit(caller: &Result<Known, Refused>, access: Access) -> Result<(), Refusal> {
+    let Err(refused) = caller else { return Ok(()) };
+    let message = match refused {
+        Refused::Unavailable => "The database is not reachable now, so the access token cannot be checked.",
+        _ if [Access::Public, Access::Optional].contains(&access) => return Ok(()),
+        Refused::Missing => "This needs an access token in the Authorization header.",
+        Refused::Format => "The Authorization header is not `Bearer <token>`.",
+        Refused::Invalid => "The access token is not valid, or its session has ended.",
+        Refused::Expired => "The access token has expired.",
+        Refused::Unauthorized => "The user of this access token does not exist any more.",
+        Refused::NoRole => "The access token names no role.",
+        Refused::ServiceMissing => "This needs a service token in the X-Service-Token header.",
+        Refused::ServiceInvalid => "The service token is not valid here.",
     };
-    let unauthorized = |code, message: &'static str| Err(Refusal::new(StatusCode::UNAUTHORIZED, code, message));
-    match refused {
-        Refused::Unavailable => Err(Refusal::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "DB_CONNECTION_ERROR",
-            "The database is not reachable now, so the access token cannot be checked.",
-        )),
-        _ if access != Access::User => Ok(None),
-        Refused::Missing => unauthorized("AUTH_MISSING_TOKEN", "This needs an access token in the Authorization header."),
-        Refused::Format => unauthorized("AUTH_INVALID_FORMAT", "The Authorization header is not `Bearer <token>`."),
-        Refused::Invalid => unauthorized("AUTH_INVALID_TOKEN", "The access token is not valid, or its session has ended."),
-        Refused::Expired => unauthorized("AUTH_TOKEN_EXPIRED", "The access token has expired."),
-        Refused::Unauthorized => unauthorized("AUTH_UNAUTHORIZED", "The user of this access token does not exist any more."),
-        Refused::NoRole => unauthorized("AUTH_NO_ROLE", "The access token names no role."),
-    }
+    let status = match refused {
+        Refused::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::UNAUTHORIZED,
+    };
+    Err(Refusal::new(status, refused.code(), message))
 }
 
 /// The request as the component sees it.
@@ -149,17 +170,29 @@ pub fn request(
     params: Vec<String>,
     parts: &Parts,
     body: Bytes,
-    caller: Option<&Verified>,
+    caller: &Result<Known, Refused>,
     id: &str,
 ) -> Request {
+    let mut headers = visible_headers(&parts.headers);
+    // Tells a component that has a credential of its own beside the bearer why
+    // the bearer did not count. Clients cannot send headers of this prefix.
+    if let Err(refused) = caller
+        && *refused != Refused::Missing
+    {
+        headers.push(("x-shema-refusal".into(), refused.code().into()));
+    }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Request {
         route,
         params,
         query: parts.uri.query().unwrap_or_default().to_owned(),
-        headers: visible_headers(&parts.headers),
+        headers,
         body: body.into(),
-        caller: caller.map_or(Caller::Anonymous, |verified| Caller::User(verified.principal.clone())),
+        caller: match caller {
+            Ok(Known::User(user)) => Caller::User(user.principal.clone()),
+            Ok(Known::Service(name)) => Caller::Service(name.clone()),
+            Err(_) => Caller::Anonymous,
+        },
         id: id.to_owned(),
         received_at: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
     }
@@ -182,14 +215,10 @@ fn visible_headers(headers: &HeaderMap) -> Vec<(String, String)> {
 pub async fn call(
     version: &Version,
     request: Request,
-    caller: Option<Verified>,
+    presented: Option<Presented>,
     line: &mut Line,
 ) -> Result<Response, Refusal> {
-    let context = Context {
-        request_id: request.id.clone(),
-        version: version.id.to_string(),
-        presented: caller.map(|verified| verified.presented),
-    };
+    let context = Context::new(&request.id, version, presented);
     let started = Instant::now();
     let (outcome, usage) = version.pool.call(context, &request).await;
     line.call = started.elapsed();
@@ -205,7 +234,11 @@ pub async fn call(
     }
     let response = respond(answer).map_err(|problem| {
         tracing::error!(component = ?version.label, request_id = request.id, "the answer is invalid: {problem}");
-        Refusal::new(StatusCode::BAD_GATEWAY, "SERVICE_INVALID_RESPONSE", "The service gave an answer that cannot be sent.")
+        Refusal::new(
+            StatusCode::BAD_GATEWAY,
+            "SERVICE_INVALID_RESPONSE",
+            "The service gave an answer that cannot be sent.",
+        )
     })?;
     line.component = Some(version.label.clone());
     Ok(response)

@@ -10,7 +10,7 @@ use super::dispatch::method_name;
 use crate::{
     capability::{
         redis::{Counter, Store},
-        tokens::verify::Verified,
+        tokens::verify::{Known, Verified},
     },
     component::bindings::Route,
     config::{RateCallers, RateCount, RateKey, RateLimit},
@@ -104,12 +104,13 @@ impl Limiter {
         route: &Route,
         params: &[String],
         body: &[u8],
-        user: Option<&Verified>,
+        caller: Option<&Known>,
         client: IpAddr,
     ) -> Result<Admitted, Refusal> {
-        let asked = Asked { route, params, body, user, client };
+        let asked = Asked { route, params, body, user: caller.and_then(Known::user), client };
         let mut admitted = Admitted { standings: Vec::new(), failures: Vec::new() };
-        if self.rules.is_empty() {
+        // Other services are not counted.
+        if self.rules.is_empty() || matches!(caller, Some(Known::Service(_))) {
             return Ok(admitted);
         }
         let applying = |count: RateCount| {
@@ -152,7 +153,8 @@ impl Limiter {
         let route = asked.route;
         let for_route = rule.routes.is_empty()
             || rule.routes.iter().any(|text| {
-                text.split_once(' ').is_some_and(|(method, path)| method == method_name(route.method) && path == route.path)
+                text.split_once(' ')
+                    .is_some_and(|(method, path)| method == method_name(route.method) && path == route.path)
             });
         if !for_caller || !for_route {
             return None;
@@ -227,10 +229,11 @@ impl Admitted {
             let Some(rule) = limiter.rules.get(failures.rule) else { continue };
             if response.status() == StatusCode::UNAUTHORIZED {
                 self.standings.push(standing(rule, limiter.add(&failures.key, 1, rule).await));
-            } else if response.status().is_success() && matches!(rule.key, RateKey::Body(_)) {
-                if failures.standing.used > 0 {
-                    limiter.clear(&failures.key).await;
-                }
+            } else if response.status().is_success()
+                && matches!(rule.key, RateKey::Body(_))
+                && failures.standing.used > 0
+            {
+                limiter.clear(&failures.key).await;
             }
         }
         mark(response.headers_mut(), &self.standings);
@@ -239,18 +242,18 @@ impl Admitted {
 }
 
 fn standing(rule: &RateLimit, counter: Counter) -> Standing {
-    Standing { max: rule.max, used: u64::try_from(counter.count).unwrap_or(0), ends_at: rounded(unix_time() + counter.ends_in) }
+    Standing {
+        max: rule.max,
+        used: u64::try_from(counter.count).unwrap_or(0),
+        ends_at: rounded(unix_time() + counter.ends_in),
+    }
 }
 
 /// The limit with the fewest requests left, in the headers' names of the
 /// contract (1.9).
 fn headers(standings: &[Standing]) -> Option<[(HeaderName, HeaderValue); 3]> {
     let nearest = standings.iter().min_by_key(|standing| standing.remaining())?;
-    Some([
-        (LIMIT, nearest.max.into()),
-        (REMAINING, nearest.remaining().into()),
-        (RESET, nearest.ends_at.into()),
-    ])
+    Some([(LIMIT, nearest.max.into()), (REMAINING, nearest.remaining().into()), (RESET, nearest.ends_at.into())])
 }
 
 fn mark(response: &mut axum::http::HeaderMap, standings: &[Standing]) {

@@ -113,12 +113,9 @@ fn is_price_range(min: &Option<Amount>, max: &Option<Amount>) -> Result<(), Prob
 }
 
 impl CourseFilter {
-    /// A pattern for `ilike` that matches the searched text anywhere, its own
-    /// wildcards taken as they stand.
+    /// A pattern for `ilike`.
     pub fn search_pattern(&self) -> Option<String> {
-        let search = self.search.as_ref()?.as_str();
-        let escaped = search.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
-        Some(format!("%{escaped}%"))
+        self.search.as_ref().map(Text::like_pattern)
     }
 }
 
@@ -134,14 +131,6 @@ pub fn in_use(references: &References) -> Error {
 mod tests {
     use super::*;
     use sdk::field::{Field, Input};
-
-    #[test]
-    fn wildcards_in_a_search_stand_for_themselves() {
-        let search = <Text<0, 100>>::parse(Input::Text(r"50%_\a")).ok();
-        let filter =
-            CourseFilter { level: None, is_active: None, min_price: None, max_price: None, instrument: None, search };
-        assert_eq!(filter.search_pattern().as_deref(), Some(r"%50\%\_\\a%"));
-    }
 
     #[test]
     fn a_price_range_does_not_run_backwards() {

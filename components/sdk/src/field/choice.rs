@@ -42,6 +42,12 @@ macro_rules! choice {
             }
         }
 
+        impl<'de> $crate::__private::serde::Deserialize<'de> for $name {
+            fn deserialize<D: $crate::__private::serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                $crate::__private::parsed(deserializer, Self::parse)
+            }
+        }
+
         impl $crate::field::Field for $name {
             fn parse(input: $crate::field::Input<'_>) -> Result<Self, $crate::Problems> {
                 Self::parse(input.text()?).ok_or_else(|| {

@@ -5,7 +5,7 @@ use crate::{
     database::{Column, Param, Value as Cell},
     problem::{Flaw, Problem, Problems},
 };
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 use std::fmt;
 
@@ -33,6 +33,12 @@ impl Uuid {
 impl fmt::Display for Uuid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Uuid {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        crate::__private::parsed(deserializer, Self::parse)
     }
 }
 
@@ -68,7 +74,9 @@ impl Column for Uuid {
 macro_rules! id {
     ($($(#[$meta:meta])* $vis:vis $name:ident;)+) => {$(
         $(#[$meta])*
-        #[derive(Clone, Debug, PartialEq, Eq, $crate::__private::serde::Serialize)]
+        #[derive(
+            Clone, Debug, PartialEq, Eq, $crate::__private::serde::Serialize, $crate::__private::serde::Deserialize,
+        )]
         #[serde(crate = "sdk::__private::serde", transparent)]
         $vis struct $name(pub $crate::Uuid);
 

@@ -24,6 +24,13 @@ impl<const MIN: usize, const MAX: usize> Text<MIN, MAX> {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// A pattern for `ilike` that matches this text anywhere, its own wildcards
+    /// taken as they stand.
+    pub fn like_pattern(&self) -> String {
+        let escaped = self.0.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+        format!("%{escaped}%")
+    }
 }
 
 impl<const MIN: usize, const MAX: usize> Verbatim<MIN, MAX> {

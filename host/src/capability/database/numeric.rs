@@ -104,9 +104,22 @@ mod tests {
     #[test]
     fn digits_and_scale_survive() {
         let long = format!("{}.{}", "9".repeat(40), "1".repeat(37));
-        for text in ["0", "0.00", "-12.50", "10000", "9999.9999", "0.0001", "0.00010", "123456789.123456789", "NaN",
-            "-0.5", "Infinity", "-Infinity", "100000000", &long]
-        {
+        for text in [
+            "0",
+            "0.00",
+            "-12.50",
+            "10000",
+            "9999.9999",
+            "0.0001",
+            "0.00010",
+            "123456789.123456789",
+            "NaN",
+            "-0.5",
+            "Infinity",
+            "-Infinity",
+            "100000000",
+            &long,
+        ] {
             let bytes = encode(text).unwrap_or_else(|| panic!("{text} is refused"));
             assert_eq!(decode(&bytes).as_deref(), Some(text));
         }

@@ -59,12 +59,7 @@ fn skip_comments(sql: &str) -> &str {
     }
 }
 
-pub async fn run(
-    connection: &mut PgConnection,
-    sql: String,
-    params: &[Value],
-    caps: &Caps,
-) -> Result<Outcome, Error> {
+pub async fn run(connection: &mut PgConnection, sql: String, params: &[Value], caps: &Caps) -> Result<Outcome, Error> {
     let sql: Arc<str> = sql.into();
     let statement = connection.prepare(AssertSqlSafe(sql).into_sql_str()).await.map_err(explain)?;
     let arguments = encode(&statement, params)?;
@@ -148,9 +143,25 @@ mod tests {
             assert!(check_allowed(good).is_ok(), "{good}");
         }
         let bad = [
-            "", "set role x", "reset role", "begin", "commit", "copy t from program 'id'", "do $$ $$", "selectx 1",
-            "/* a /* b */ */ select 1", "/* select 1", "--select 1", "listen x", "discard all", "call f()", "\u{a0}select 1",
-            "create table t ()", "explain select 1", "prepare a as select 1", "table t",
+            "",
+            "set role x",
+            "reset role",
+            "begin",
+            "commit",
+            "copy t from program 'id'",
+            "do $$ $$",
+            "selectx 1",
+            "/* a /* b */ */ select 1",
+            "/* select 1",
+            "--select 1",
+            "listen x",
+            "discard all",
+            "call f()",
+            "\u{a0}select 1",
+            "create table t ()",
+            "explain select 1",
+            "prepare a as select 1",
+            "table t",
         ];
         for bad in bad {
             assert!(check_allowed(bad).is_err(), "{bad}");

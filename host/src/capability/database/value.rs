@@ -115,12 +115,8 @@ fn encode(value: &Value, info: &PgTypeInfo) -> Result<Vec<u8>, String> {
     let misfit = || format!("{} does not fit type {}", name_of(value), info.name());
     Ok(match (value, kind) {
         (Value::Boolean(flag), Kind::Boolean) => vec![u8::from(*flag)],
-        (Value::Integer(number), Kind::Int2) => {
-            i16::try_from(*number).map_err(|_| misfit())?.to_be_bytes().to_vec()
-        }
-        (Value::Integer(number), Kind::Int4) => {
-            i32::try_from(*number).map_err(|_| misfit())?.to_be_bytes().to_vec()
-        }
+        (Value::Integer(number), Kind::Int2) => i16::try_from(*number).map_err(|_| misfit())?.to_be_bytes().to_vec(),
+        (Value::Integer(number), Kind::Int4) => i32::try_from(*number).map_err(|_| misfit())?.to_be_bytes().to_vec(),
         (Value::Integer(number), Kind::Int8) => number.to_be_bytes().to_vec(),
         (Value::Integer(number), Kind::Float8) => (*number as f64).to_be_bytes().to_vec(),
         (Value::Integer(number), Kind::Float4) => (*number as f32).to_be_bytes().to_vec(),

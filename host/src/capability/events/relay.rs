@@ -1,16 +1,18 @@
 //! Ships committed events to Redis: at least once, in order per key, for ever.
 //!
-//! One relay per cluster, the host that holds an advisory lock. It is woken by
-//! the commit of an event, and looks by itself every second. Events of one key
+//! One relay per cluster, the host that leads. It is woken by the commit of an event, and looks by itself every second. Events of one key
 //! go one after the other, the next only after Redis has taken the one before;
 //! keys do not wait for each other.
 
-use crate::capability::redis::Store;
+use crate::{
+    capability::redis::Store,
+    leader::{self, Lock, within},
+};
 use anyhow::{Context, Result};
 use futures_util::future::join_all;
 use sqlx::{
-    Connection, PgConnection, Row,
-    postgres::{PgConnectOptions, PgListener},
+    PgConnection, PgPool, Row,
+    postgres::{PgConnectOptions, PgListener, PgPoolOptions},
 };
 use std::{
     collections::BTreeMap,
@@ -21,17 +23,10 @@ use tokio_util::sync::CancellationToken;
 
 const CHANNEL: &str = "shema_outbox";
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How often a host without the lock tries for it; another's death is noticed
-/// within this.
-const STAND_BY: Duration = Duration::from_secs(2);
 const BATCH: i64 = 500;
 const BACK_OFF: Duration = Duration::from_millis(100);
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(3);
 const TIDY_EVERY: Duration = Duration::from_secs(3600);
-/// No database statement of the relay takes longer, unless the peer is gone.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// Any number, the same on every host: "shema" and 1.
-const LOCK: i64 = 0x73_68_65_6d_61_01;
 
 struct Event {
     id: i64,
@@ -41,41 +36,18 @@ struct Event {
 
 /// Runs until `stop`; what goes wrong with the database is tried again.
 pub async fn run(options: PgConnectOptions, redis: Arc<Store>, stop: CancellationToken) {
-    let options = options.application_name("shema/relay");
-    let work = async {
-        loop {
-            if let Err(error) = lead(&options, &redis).await {
-                tracing::warn!("the relay of events starts again: {error:#}");
-            }
-            tokio::time::sleep(STAND_BY).await;
-        }
-    };
-    tokio::select! {
-        () = work => (),
-        () = stop.cancelled() => (),
-    }
+    let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(options.clone());
+    let work = |connection| ship_for_ever(connection, pool.clone(), Arc::clone(&redis));
+    leader::lead(options, Lock::Relay, "relay", stop, work).await;
 }
 
-/// Waits for the lock, then ships until the database connection breaks. The
-/// lock belongs to the connection that ships, so both are lost together and a
-/// second relay never overlaps.
-async fn lead(options: &PgConnectOptions, redis: &Store) -> Result<()> {
-    let mut connection = within(PgConnection::connect_with(options)).await?;
-    loop {
-        let lock = sqlx::query_scalar("select pg_try_advisory_lock($1)").bind(LOCK);
-        if within(lock.fetch_one(&mut connection)).await? {
-            break;
-        }
-        tokio::time::sleep(STAND_BY).await;
-    }
-    tracing::debug!("this host relays events");
-    let pool = sqlx::postgres::PgPoolOptions::new().max_connections(1).connect_lazy_with(options.clone());
+async fn ship_for_ever(mut connection: PgConnection, pool: PgPool, redis: Arc<Store>) -> Result<()> {
     let mut listener = within(PgListener::connect_with(&pool)).await?;
     within(listener.listen(CHANNEL)).await?;
     let mut tidied: Option<Instant> = None;
     let mut failures: u32 = 0;
     loop {
-        match ship(&mut connection, redis).await? {
+        match ship(&mut connection, &redis).await? {
             Shipped::All => failures = 0,
             Shipped::Some => {
                 failures = failures.saturating_add(1);
@@ -185,12 +157,4 @@ async fn tidy(connection: &mut PgConnection) -> Result<()> {
         within(sqlx::query(statement).execute(&mut *connection)).await?;
     }
     Ok(())
-}
-
-/// A peer that vanished without a word must not hold the relay for ever.
-async fn within<T>(work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T> {
-    match tokio::time::timeout(PATIENCE, work).await {
-        Ok(done) => done.context("the database"),
-        Err(_) => anyhow::bail!("the database did not answer within {PATIENCE:?}"),
-    }
 }

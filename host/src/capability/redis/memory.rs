@@ -82,13 +82,7 @@ impl Memory {
         counter
     }
 
-    pub fn compare_and_set(
-        &self,
-        key: &str,
-        expected: Option<Vec<u8>>,
-        value: Vec<u8>,
-        ttl: Duration,
-    ) -> Result<bool> {
+    pub fn compare_and_set(&self, key: &str, expected: Option<Vec<u8>>, value: Vec<u8>, ttl: Duration) -> Result<bool> {
         let mut swapped = false;
         self.change(key, |old| {
             swapped = old.map(|entry| entry.value) == expected;

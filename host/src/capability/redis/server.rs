@@ -4,9 +4,7 @@
 use super::{Counter, Result, StoreError};
 use anyhow::Context;
 use arc_swap::ArcSwapOption;
-use redis::{
-    AsyncConnectionConfig, Client, ErrorKind, FromRedisValue, RedisError, Script, aio::MultiplexedConnection,
-};
+use redis::{AsyncConnectionConfig, Client, ErrorKind, FromRedisValue, RedisError, Script, aio::MultiplexedConnection};
 use std::{
     sync::{Arc, LazyLock},
     time::Duration,
@@ -93,8 +91,9 @@ impl Server {
     }
 
     pub async fn set_if_absent(&self, key: &str, value: Vec<u8>, ttl: Duration) -> Result<bool> {
-        let done: Option<String> =
-            self.run(redis::cmd("SET").arg(key).arg(value).arg("NX").arg("PX").arg(milliseconds(ttl)).to_owned()).await?;
+        let done: Option<String> = self
+            .run(redis::cmd("SET").arg(key).arg(value).arg("NX").arg("PX").arg(milliseconds(ttl)).to_owned())
+            .await?;
         Ok(done.is_some())
     }
 

@@ -13,9 +13,8 @@ use tokio::sync::Semaphore;
 /// Longer ones are refused by every form; this only bounds the work.
 const MAX_BYTES: usize = 4096;
 
-static CORES: LazyLock<Arc<Semaphore>> = LazyLock::new(|| {
-    Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)))
-});
+static CORES: LazyLock<Arc<Semaphore>> =
+    LazyLock::new(|| Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from))));
 
 /// Verified when there is no user, so that the time tells nobody.
 static DUMMY: LazyLock<String> = LazyLock::new(|| hash("a password that nobody has").unwrap_or_default());

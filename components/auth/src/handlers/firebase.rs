@@ -1,0 +1,60 @@
+//! One file per route that has to do with Firebase.
+
+pub mod login;
+pub mod register;
+pub mod reset_password;
+pub mod verify;
+
+use crate::{
+    domain::firebase::{self, IdToken, Proof, Unverified},
+    provider::{Failure, Provider},
+};
+use sdk::{
+    Call, Code, Error, Result, codes, settings,
+    tokens::certificates::{self, Error::Unavailable},
+};
+
+/// Checks an ID token. Its times come last: nothing that is not proven is worth
+/// telling that it has expired.
+fn verified(call: &Call, token: &str) -> Result<IdToken> {
+    let project = settings::text("FIREBASE_PROJECT_ID").ok_or_else(not_configured)?;
+    let token_read = Unverified::read(token)?;
+    let emulator = settings::text("FIREBASE_AUTH_EMULATOR_HOST").is_some();
+    match token_read.proof(&project, emulator)? {
+        Proof::Emulator => {}
+        Proof::Certificate => {
+            let url = settings::text("FIREBASE_CERTS_URL").ok_or_else(not_configured)?;
+            certificates::verify(token, &url).map_err(|error| match error {
+                Unavailable => firebase::unavailable("no certificates to check ID tokens with"),
+                _ => firebase::verification_failed(),
+            })?;
+        }
+    }
+    token_read.verified(call.received_at())
+}
+
+fn provider() -> Result<Provider> {
+    Provider::configured().ok_or_else(not_configured)
+}
+
+fn not_configured() -> Error {
+    firebase::unavailable("the settings of Firebase are not complete")
+}
+
+/// What a failure of the provider is to a client; `other` is the flow's own code.
+fn failed(failure: Failure, other: Code) -> Error {
+    match failure {
+        Failure::EmailExists => firebase::email_exists(),
+        Failure::Unavailable(cause) => firebase::unavailable(&cause),
+        Failure::Other(cause) => under(Error::internal(cause), other),
+    }
+}
+
+/// The same error, under the flow's own code if it is one that nobody expects.
+fn under(error: Error, code: Code) -> Error {
+    if [codes::DB_QUERY_ERROR, codes::INTERNAL_SERVER_ERROR].contains(&error.code()) {
+        error.with_code(code, "Something went wrong")
+    } else {
+        error
+    }
+}

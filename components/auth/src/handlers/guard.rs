@@ -1,0 +1,31 @@
+//! Who may register an admin: the same for every way to register.
+
+use crate::{
+    domain::{self, Admission},
+    store,
+};
+use sdk::{Call, Error, Result, Role, database::Transaction, settings};
+
+/// On what ground the caller may register, judged before the body.
+pub fn admission(call: &Call) -> Result<Admission> {
+    let token = settings::text("ADMIN_REGISTRATION_TOKEN");
+    let admission = domain::admission(
+        settings::flag("ALLOW_OPEN_ADMIN_REGISTRATION"),
+        call.has_role(Role::Admin),
+        token.as_deref(),
+        call.header("x-admin-registration-token"),
+    );
+    let refused = match admission {
+        Admission::Refused => true,
+        Admission::FirstAdmin => store::admin_exists()?,
+        Admission::Granted => false,
+    };
+    if refused { Err(Error::forbidden(call)) } else { Ok(admission) }
+}
+
+/// Of several who found no admin only the first one is let through: the others
+/// wait here and then find it.
+pub fn still_first(transaction: &Transaction, call: &Call) -> Result<()> {
+    store::lock_bootstrap(transaction)?;
+    if store::admin_exists()? { Err(Error::forbidden(call)) } else { Ok(()) }
+}

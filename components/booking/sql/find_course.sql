@@ -1,0 +1,3 @@
+select c.is_active
+from course.courses c
+where c.id = $1

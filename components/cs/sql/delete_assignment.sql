@@ -1,0 +1,1 @@
+delete from cs.admin_assignments where session_id = $1

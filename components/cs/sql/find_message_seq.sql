@@ -1,0 +1,1 @@
+select m.seq from cs.messages m where m.session_id = $1 and m.id = $2

@@ -1,0 +1,1 @@
+select s.session_token_hash from cs.sessions s where s.id = $1

@@ -1,0 +1,1 @@
+select s.status from cs.sessions s where s.id = $1 for no key update

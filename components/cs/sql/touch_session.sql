@@ -1,0 +1,2 @@
+-- The trigger set_updated_at does the rest.
+update cs.sessions set updated_at = now() where id = $1

@@ -1,0 +1,84 @@
+//! `shema:http-client`: requests to the outside, to granted origins only.
+
+use super::Call;
+use crate::{
+    component::bindings::http_client::{Error, Host, Request, Response},
+    config,
+};
+use anyhow::Context;
+use reqwest::{Method, header::HeaderMap, redirect};
+use std::time::Duration;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+const TIMEOUT: Duration = Duration::from_secs(10);
+const MAX_BYTES: usize = 1 << 20;
+
+#[derive(Clone)]
+pub struct Client(reqwest::Client);
+
+/// The origins that one component may send to.
+pub struct Grant {
+    pub origins: Vec<String>,
+    pub client: Client,
+}
+
+impl Grant {
+    pub fn allows(&self, url: &str) -> bool {
+        config::origin_of(url).is_some_and(|origin| self.origins.contains(&origin))
+    }
+}
+
+impl Client {
+    pub fn new() -> anyhow::Result<Client> {
+        let client = reqwest::Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(TIMEOUT)
+            // A redirect could lead from a granted origin to any other.
+            .redirect(redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .no_proxy()
+            .build();
+        Ok(Client(client.context("cannot set up the HTTP client")?))
+    }
+
+    pub async fn send(&self, request: Request) -> Result<Response, Error> {
+        let invalid = |error: &dyn std::fmt::Display| Error::Invalid(error.to_string());
+        let method = Method::from_bytes(request.method.as_bytes()).map_err(|error| invalid(&error))?;
+        let mut headers = HeaderMap::new();
+        for (name, value) in &request.headers {
+            let name: reqwest::header::HeaderName = name.parse().map_err(|error| invalid(&error))?;
+            headers.append(name, value.parse().map_err(|error| invalid(&error))?);
+        }
+        let sent = self.0.request(method, &request.url).headers(headers).body(request.body).send().await;
+        let mut response = sent.map_err(unavailable)?;
+        let header = |(name, value): (&reqwest::header::HeaderName, &reqwest::header::HeaderValue)| {
+            Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()))
+        };
+        let headers = response.headers().iter().filter_map(header).collect();
+        let status = response.status().as_u16();
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(unavailable)? {
+            if body.len() + chunk.len() > MAX_BYTES {
+                return Err(Error::TooLarge);
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(Response { status, headers, body })
+    }
+}
+
+/// The URL may hold a key, so it is left out.
+fn unavailable(error: reqwest::Error) -> Error {
+    Error::Unavailable(error.without_url().to_string())
+}
+
+impl Host for Call {
+    async fn send(&mut self, request: Request) -> wasmtime::Result<Result<Response, Error>> {
+        if !self.held.http.allows(&request.url) {
+            return Ok(Err(Error::Denied(config::origin_of(&request.url).unwrap_or_default())));
+        }
+        self.database.release();
+        let client = self.held.http.client.clone();
+        Ok(client.send(request).await)
+    }
+}
