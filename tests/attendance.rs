@@ -3,8 +3,8 @@
 use crate::harness::{Answer, Expect, School, User, assert_has_keys, id_of, is_time, nothing, shared, with};
 use serde_json::{Value, json};
 
-pub const ATTENDANCE: &str = "schedule_id booking_id user_id student_name status attended attended_at recorded_by notes \
-                              created_at updated_at";
+pub const ATTENDANCE: &str = "schedule_id booking_id user_id student_name status attended attended_at \
+                              recorded_by notes created_at updated_at";
 const HOUR: i64 = 60;
 const DAY: i64 = 24 * HOUR;
 
@@ -303,7 +303,8 @@ async fn the_record_of_a_booking_has_a_rate_and_instructors_see_only_their_part(
     let found: Vec<String> = records.iter().map(|record| id_of(&record["schedule"])).collect();
     assert_eq!(found, classes.iter().map(|(_, class)| class.clone()).collect::<Vec<_>>());
     let schedule = json!({
-        "id": found[0], "course_title": "Piano", "start_time": school.time(-9 * HOUR), "end_time": school.time(-8 * HOUR),
+        "id": found[0], "course_title": "Piano",
+        "start_time": school.time(-9 * HOUR), "end_time": school.time(-8 * HOUR),
     });
     assert_eq!(records[0]["schedule"], schedule);
     let counts =

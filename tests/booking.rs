@@ -474,6 +474,33 @@ async fn a_key_makes_one_booking() {
 }
 
 #[tokio::test]
+async fn an_insert_that_fails_says_so_and_frees_the_key() {
+    let host = Host::start(setup().set("REDIS_PREFIX", "failures-of-booking:"));
+    let school = School::open(&host).await;
+    let mut keys = Keys::open("failures-of-booking:").await;
+    let break_it = "create function public.break_it() returns trigger language plpgsql as
+         $$ begin raise exception 'the disk is on fire'; end $$";
+    host.run(break_it, &[]).await;
+    let trigger = "create trigger break_it before insert on booking.bookings
+         for each row execute function public.break_it()";
+    host.run(trigger, &[]).await;
+    let key = nothing();
+    let student = host.user("student").await;
+    let mine = json!({ "course_id": school.course, "idempotency_key": key });
+    let (public, own) =
+        (school.try_register(json!({ "idempotency_key": key })).await, student.api.post(CREATE, mine.clone()).await);
+    for answer in [public, own] {
+        assert!(answer.fails(500, "BOOKING_CREATION_FAILED").get("details").is_none());
+        assert!(!answer.text.contains("fire"), "{}", answer.text);
+    }
+    assert!(host.log().contains("the disk is on fire"), "the operator is told why");
+    assert_eq!(keys.get(&format!("course_registration:{key}")).await, None);
+    assert_eq!(keys.get(&format!("booking_create:{}:{key}", student.id)).await, None);
+    host.run("drop trigger break_it on booking.bookings", &[]).await;
+    school.register(json!({ "idempotency_key": key })).await;
+}
+
+#[tokio::test]
 async fn keys_of_users_are_their_own() {
     let host = Host::start(setup().set("REDIS_PREFIX", "user-keys-of-booking:").set("IDEMPOTENCY_KEY_TTL", "100"));
     let school = School::open(&host).await;

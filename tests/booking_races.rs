@@ -4,13 +4,12 @@
 use crate::{
     booking::{email, registration},
     harness::{Answer, Host, School, id_of, nothing, setup, with},
+    races::{MANY, tally},
 };
 use futures_util::future::{join, join_all};
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, sync::OnceLock};
 use tokio::sync::{Mutex, MutexGuard};
-
-const MANY: usize = 50;
 
 /// One host for all races, one race at a time: two of them would wait for each
 /// other's instances instead of racing.
@@ -19,16 +18,6 @@ async fn track() -> (&'static Host, MutexGuard<'static, ()>) {
     static TURN: Mutex<()> = Mutex::const_new(());
     let turn = TURN.lock().await;
     (HOST.get_or_init(|| Host::start(setup().set("BOOKING_SWEEP_SECONDS", "1"))), turn)
-}
-
-/// How often each status and code was answered.
-fn tally<'a>(answers: impl IntoIterator<Item = &'a Answer>) -> BTreeMap<String, usize> {
-    let mut tally = BTreeMap::new();
-    for answer in answers {
-        let code = answer.body["error"]["code"].as_str().unwrap_or_default();
-        *tally.entry(format!("{} {code}", answer.status).trim_end().to_owned()).or_default() += 1;
-    }
-    tally
 }
 
 #[track_caller]

@@ -548,3 +548,161 @@ async fn log_lines_of_a_component_are_marked_and_bounded() {
     assert!(lines[0].contains("many-lines-1") && lines[0].contains("\"component\":\"probe\""), "{}", lines[0]);
     assert!(log.contains("\"dropped\":4900"));
 }
+
+fn service_token(service: &str, audience: &str, kind: &str, secret: &str, seconds: i64) -> String {
+    let now = chrono::Utc::now().timestamp();
+    let claims = json!({ "service": service, "type": kind, "aud": audience, "iat": now, "exp": now + seconds });
+    let key = jsonwebtoken::EncodingKey::from_secret(secret.as_bytes());
+    jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).expect("a token")
+}
+
+#[tokio::test]
+async fn only_a_good_service_token_for_this_component_opens_a_service_route() {
+    use crate::harness::{ACCESS_SECRET, SERVICE_SECRET};
+    let host = shared();
+    let api = host.api();
+    let kind = "service-to-service";
+    let good = service_token("auth", "probe", kind, SERVICE_SECRET, 300);
+    let seen = api.with_header("x-service-token", &good).get("/probe/service").await.is(200).clone();
+    assert_eq!(seen["caller"], json!({ "service": "auth" }));
+    assert!(!seen["headers"].to_string().contains("x-service"), "{seen}");
+    let named = api.with_header("x-service-token", &good).with_header("x-service-name", "auth");
+    named.get("/probe/service").await.is(200);
+
+    let user = host.user("student").await;
+    api.get("/probe/service").await.fails(401, "SERVICE_AUTH_MISSING");
+    user.api.get("/probe/service").await.fails(401, "SERVICE_AUTH_MISSING");
+    for hint in ["x-service-name", "x-gateway-request", "x-forwarded-for"] {
+        api.with_header(hint, "auth").get("/probe/service").await.fails(401, "SERVICE_AUTH_MISSING");
+    }
+    api.with_token(&good).get("/probe/service").await.fails(401, "SERVICE_AUTH_MISSING");
+    let bad = [
+        String::new(),
+        "garbage".into(),
+        SERVICE_SECRET.into(),
+        user.access.clone(),
+        service_token("auth", "admin", kind, SERVICE_SECRET, 300),
+        service_token("auth", "probe", "access", SERVICE_SECRET, 300),
+        service_token("auth", "probe", kind, ACCESS_SECRET, 300),
+        service_token("auth", "probe", kind, SERVICE_SECRET, -1),
+        service_token("", "probe", kind, SERVICE_SECRET, 300),
+        format!("{good}x"),
+        format!("Bearer {good}"),
+    ];
+    for token in bad {
+        api.with_header("x-service-token", &token).get("/probe/service").await.fails(401, "SERVICE_AUTH_INVALID");
+        // Where a user may call as well, a bad service token still decides.
+        user.api.with_header("x-service-token", &token).get("/probe/either").await.fails(401, "SERVICE_AUTH_INVALID");
+    }
+    let misnamed = api.with_header("x-service-token", &good).with_header("x-service-name", "admin");
+    misnamed.get("/probe/service").await.fails(401, "SERVICE_AUTH_INVALID");
+    assert_eq!(user.api.get("/probe/either").await.is(200)["caller"]["user_id"], json!(user.id));
+    let both = user.api.with_header("x-service-token", &good).get("/probe/either").await.is(200)["caller"].clone();
+    assert_eq!(both, json!({ "service": "auth" }));
+    api.get("/probe/either").await.fails(401, "AUTH_MISSING_TOKEN");
+}
+
+#[tokio::test]
+async fn internal_routes_do_not_exist_for_clients() {
+    let host = shared();
+    let admin = host.admin().await;
+    let service = service_token("host", "probe", "service-to-service", crate::harness::SERVICE_SECRET, 300);
+    for api in [host.api(), admin.api, host.api().with_header("x-service-token", &service)] {
+        api.get("/probe/internal").await.fails(404, "ROUTE_NOT_FOUND");
+        api.post("/api/booking/tasks/expire", json!({})).await.fails(404, "ROUTE_NOT_FOUND");
+    }
+}
+
+#[tokio::test]
+async fn a_component_calls_another_under_its_own_name_and_within_its_own_deadline() {
+    let host = shared();
+    let api = host.api();
+    let call = |component: &str, path: &str| json!({ "op": "call", "component": component, "path": path });
+    let called = one(&api, call("probe", "/probe/service")).await;
+    assert_eq!((&called["status"], &called["body"]["caller"]), (&json!(200), &json!({ "service": "probe" })));
+    assert_eq!(one(&api, call("course", "/api/courses")).await, json!({ "denied": "course" }));
+    assert!(one(&api, call("probe", "/probe/internal")).await["unavailable"].is_string());
+    assert!(one(&api, call("probe", "/nowhere")).await["unavailable"].is_string());
+    assert_eq!(one(&api, call("probe", "/probe/user")).await["status"], 401);
+    // By the call a service route answers without a token over HTTP.
+    let by_email = json!({ "op": "call", "component": "admin", "path": "/api/users/by-email", "query": "email=nobody%40example.org" });
+    assert_eq!(one(&api, by_email).await["body"]["data"], Value::Null);
+
+    let mut nested = json!([{ "op": "count" }]);
+    for _ in 0..5 {
+        nested = json!([{ "op": "call", "component": "probe", "path": "/probe/run", "body": nested }]);
+    }
+    let mut outcome = one(&api, nested[0].clone()).await;
+    let mut depth = 0;
+    while outcome.get("body").is_some() {
+        outcome = outcome["body"][0].clone();
+        depth += 1;
+    }
+    assert_eq!((depth, outcome), (4, json!({ "too-deep": null })));
+
+    let slow = json!([{ "op": "call", "component": "probe", "path": "/probe/run", "body": [{ "op": "sleep", "ms": 60_000 }] }]);
+    let begun = Instant::now();
+    let answer = api.post("/probe/run", slow).await;
+    assert!([200, 504].contains(&answer.status) && begun.elapsed() < Duration::from_secs(20), "{}", answer.text);
+    let trapping = json!({ "op": "call", "component": "probe", "path": "/probe/run", "body": [{ "op": "trap" }] });
+    assert!(one(&api, trapping).await["unavailable"].is_string(), "a trap of the callee is an answer to the caller");
+}
+
+/// A server outside: big and endless answers, redirects, a hang.
+async fn outside() -> String {
+    use axum::{Router, http::StatusCode, routing::get};
+    let router = Router::new()
+        .route("/small", get(|| async { "x" }).post(|| async { (StatusCode::CREATED, "created") }))
+        .route("/large", get(|| async { "x".repeat(2 << 20) }))
+        .route("/redirect", get(|| async { (StatusCode::FOUND, [("location", "http://127.0.0.1:1/")], "") }))
+        .route("/hang", get(|| async { std::future::pending::<()>().await }));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let origin = format!("http://{}", listener.local_addr().expect("an address"));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    origin
+}
+
+#[tokio::test]
+async fn a_component_reaches_only_the_origins_that_it_is_granted() {
+    let origin = outside().await;
+    let mut setup = setup();
+    setup.config = setup.config.replace("http://127.0.0.1:1", &origin);
+    let host = Host::start(setup);
+    let api = host.api();
+    let fetch = |method: &str, url: String| json!({ "op": "fetch", "method": method, "url": url });
+    assert_eq!(one(&api, fetch("GET", format!("{origin}/small"))).await, json!({ "status": 200, "bytes": 1 }));
+    assert_eq!(one(&api, fetch("POST", format!("{origin}/small"))).await, json!({ "status": 201, "bytes": 7 }));
+    assert_eq!(one(&api, fetch("GET", format!("{origin}/large"))).await, json!({ "too-large": null }));
+    assert_eq!(one(&api, fetch("GET", format!("{origin}/redirect"))).await["status"], 302);
+    let port = origin.rsplit(':').next().expect("a port");
+    for url in [
+        host.url.clone(),
+        "http://127.0.0.1:1/".into(),
+        format!("http://localhost:{port}/small"),
+        format!("https://127.0.0.1:{port}/small"),
+        format!("http://127.0.0.1:{port}@example.org/"),
+        "file:///etc/passwd".into(),
+        "http://169.254.169.254/latest/meta-data/".into(),
+        String::new(),
+    ] {
+        assert!(one(&api, fetch("GET", url.clone())).await.get("denied").is_some(), "{url}");
+    }
+    assert!(one(&api, fetch("G E T", format!("{origin}/small"))).await["invalid"].is_string());
+    // A provider that hangs costs its caller the deadline, and nobody else.
+    api.post("/probe/run", json!([fetch("GET", format!("{origin}/hang"))])).await.fails(504, "REQUEST_TIMEOUT");
+    api.get("/api/courses").await.is(200);
+}
+
+#[tokio::test]
+async fn scheduled_work_is_done_by_one_host_of_a_cluster_and_taken_over() {
+    let task = "[[components.probe.tasks]]\npath = \"/probe/task\"\nevery_seconds = 1\n";
+    let first = setup().config(task);
+    let again = Setup { environment: first.environment.clone(), config: first.config.clone(), data_dir: None };
+    let hosts = [Host::start(first), Host::start(again)];
+    let runs = |host: &Host| host.log().matches("the task ran for").count();
+    let leader = until("a run", async || hosts.iter().position(|host| runs(host) >= 2)).await;
+    assert!(hosts[leader].log().contains("{\\\"service\\\":\\\"host\\\"}"), "{}", hosts[leader].log());
+    assert_eq!(runs(&hosts[1 - leader]), 0, "the other host stands by");
+    hosts[leader].kill();
+    until("the other host to take over", async || (runs(&hosts[1 - leader]) >= 1).then_some(())).await;
+}

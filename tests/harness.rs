@@ -7,9 +7,11 @@
 //! ends, and so never outlive the tests, however these end.
 
 mod api;
+mod emulator;
 mod school;
 mod services;
 
+pub use emulator::Emulator;
 pub use api::{Answer, Api, Expect, PASSWORD, User};
 pub use school::{School, assert_has_keys, course_body, id_of, is_time, nothing, unique, with, without};
 pub use services::{Redis, components, database, redis};

@@ -10,6 +10,7 @@
 mod harness;
 
 mod admin;
+mod aggregates;
 mod attendance;
 mod auth;
 mod booking;

@@ -10,7 +10,7 @@ use std::{
 };
 use tokio::sync::{Mutex, MutexGuard};
 
-const MANY: usize = 50;
+pub const MANY: usize = 50;
 
 /// One host for all races, one race at a time: two of them would wait for each
 /// other's instances instead of racing.
@@ -22,7 +22,7 @@ async fn track() -> (&'static Host, MutexGuard<'static, ()>) {
 }
 
 /// How often each status and code was answered.
-fn tally<'a>(answers: impl IntoIterator<Item = &'a Answer>) -> BTreeMap<String, usize> {
+pub fn tally<'a>(answers: impl IntoIterator<Item = &'a Answer>) -> BTreeMap<String, usize> {
     let mut tally = BTreeMap::new();
     for answer in answers {
         let code = answer.body["error"]["code"].as_str().unwrap_or_default();

@@ -73,7 +73,8 @@ async fn the_fields_of_a_room_are_validated() {
     for changes in [
         json!({ "name": "ab" , "capacity": 1 }),
         json!({ "name": format!("{:ü<100}", unique("")), "capacity": 1000 }),
-        json!({ "description": "ü".repeat(1000), "location": "x".repeat(255), "instruments": vec!["y".repeat(50); 20] }),
+        json!({ "description": "ü".repeat(1000), "location": "x".repeat(255) }),
+        json!({ "instruments": vec!["y".repeat(50); 20] }),
     ] {
         admin.api.put(&path, changes).await.gives(200);
     }

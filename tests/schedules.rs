@@ -138,7 +138,7 @@ async fn a_class_begins_in_the_future_and_lasts_half_an_hour_to_three_hours() {
         plan(start, end).await.fails(400, "SCHEDULE_INVALID_TIME");
     }
     let (start, end) = from(600, 30);
-    plan(start.clone(), end.replace(".", ".").replace('Z', "-00:00")).await.gives(201);
+    plan(start, end).await.gives(201);
     let (start, end) = from(700, 180);
     plan(start, end).await.gives(201);
     // One millisecond too much counts.

@@ -256,7 +256,7 @@ async fn listen(
     let control = bind(config.control_listen, "SHEMA_CONTROL_LISTEN").await?;
     let public = bind(config.listen, "SHEMA_LISTEN").await?;
     let (public_at, control_at) = (public.local_addr()?, control.local_addr()?);
-    let gateway = Arc::new(Gateway::new(config, registry, Arc::clone(shared), public_at.port()));
+    let gateway = Arc::new(Gateway::new(config, registry, Arc::clone(shared), public_at.port())?);
     let note = ListenNote::write(config, public_at, control_at)?;
     let control_router = control::router(Arc::clone(&gateway), config.secrets.control.clone());
     let control_task = tokio::spawn(server::serve(control, control_router, stop.clone()));

@@ -10,7 +10,7 @@ mod file;
 mod secrets;
 mod source;
 
-pub use file::{Component, Grants, Limits, RateCallers, RateCount, RateKey, RateLimit, Task, origin_of};
+pub use file::{Aggregate, Component, Grants, Limits, RateCallers, RateCount, RateKey, RateLimit, Part, Task, origin_of};
 pub use secrets::Secrets;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -84,6 +84,7 @@ pub struct Config {
     /// Path prefix -> the prefix that it stands for.
     pub aliases: BTreeMap<String, String>,
     pub components: BTreeMap<String, Component>,
+    pub aggregates: Vec<Aggregate>,
     /// Oddities that do not stop the start, for the log once it runs.
     pub warnings: Vec<String>,
 }
@@ -148,6 +149,7 @@ impl Config {
             call_timeout: Duration::from_millis(source.integer("SERVICE_TIMEOUT", 30_000, 1..=600_000)?),
             aliases: file.aliases,
             components: file.components,
+            aggregates: file.aggregates,
             warnings: Vec::new(),
         };
         if !source.boolean("RATE_LIMIT_ENABLED", true)? {

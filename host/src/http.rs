@@ -4,8 +4,10 @@
 //! - `dispatch`: request -> call -> answer.
 //! - `limits`: how often somebody may ask.
 //! - `cors`: which pages may read the answers.
+//! - `aggregate`: answers put together from several components.
 //! - `platform`: the endpoints that are the host's own.
 
+mod aggregate;
 mod cors;
 mod dispatch;
 mod limits;
@@ -24,6 +26,7 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use aggregate::Aggregates;
 use cors::Cors;
 use ipnet::IpNet;
 use limits::Limiter;
@@ -45,6 +48,7 @@ pub struct Gateway {
     pub registry: Arc<Registry>,
     pub shared: Arc<capability::Shared>,
     limiter: Limiter,
+    aggregates: Aggregates,
     cors: Cors,
     trusted_proxies: Vec<IpNet>,
     profile: &'static str,
@@ -54,8 +58,8 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    pub fn new(config: &Config, registry: Arc<Registry>, shared: Arc<capability::Shared>, port: u16) -> Gateway {
-        Gateway {
+    pub fn new(config: &Config, registry: Arc<Registry>, shared: Arc<capability::Shared>, port: u16) -> anyhow::Result<Gateway> {
+        Ok(Gateway {
             registry,
             limiter: Limiter::new(config.rate_limits.clone(), Arc::clone(&shared.redis)),
             shared,
@@ -64,7 +68,8 @@ impl Gateway {
             profile: config.profile.name(),
             port,
             started: Instant::now(),
-        }
+            aggregates: Aggregates::new(config.aggregates.clone())?,
+        })
     }
 
     /// One handler for all: which path leads where changes while the host runs.
@@ -143,7 +148,10 @@ impl Gateway {
             line.route = Some("preflight".into());
             return Ok(self.cors.preflight(&parts.headers));
         }
-        if let Some(response) = self.platform(parts, path, line) {
+        if let Some(response) = self.platform(parts, path, line).await {
+            return response;
+        }
+        if let Some(response) = self.aggregate(parts, path, id, line).await {
             return response;
         }
         let unknown = || {
@@ -183,6 +191,13 @@ impl Gateway {
         };
         admitted.settle(&self.limiter, answered).await
     }
+}
+
+/// 200 with JSON.
+fn json(value: &serde_json::Value) -> Response {
+    let mut response = Response::new(Body::from(value.to_string()));
+    response.headers_mut().insert(header::CONTENT_TYPE, dispatch::JSON);
+    response
 }
 
 /// The client's if it is a sane token, else one of ours.

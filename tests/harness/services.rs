@@ -120,17 +120,20 @@ impl Drop for Redis {
 /// install packages.
 fn redis_server() -> &'static Path {
     static SERVER: OnceLock<PathBuf> = OnceLock::new();
-    SERVER.get_or_init(|| {
-        let found = || ["redis-server", "valkey-server"].iter().find_map(|name| on_path(name));
-        if let Some(server) = found() {
-            return server;
-        }
-        eprintln!("Installing Redis for the tests: apt-get install redis-server.");
-        let install = "apt-get install -y -q --no-install-recommends redis-server";
-        let script = format!("export DEBIAN_FRONTEND=noninteractive; {install} || (apt-get update -q && {install})");
-        let _ = Command::new("sh").args(["-c", &script]).stdout(Stdio::null()).status();
-        found().expect("the tests need a Redis: install redis-server")
-    })
+    SERVER.get_or_init(|| installed(&["redis-server", "valkey-server"], "redis-server"))
+}
+
+/// A program by one of its names, from Debian's package where it is missing.
+pub fn installed(names: &[&str], package: &str) -> PathBuf {
+    let found = || names.iter().find_map(|name| on_path(name));
+    if let Some(program) = found() {
+        return program;
+    }
+    eprintln!("Installing what the tests need: apt-get install {package}.");
+    let install = format!("apt-get install -y -q --no-install-recommends {package}");
+    let script = format!("export DEBIAN_FRONTEND=noninteractive; {install} || (apt-get update -q && {install})");
+    let _ = Command::new("sh").args(["-c", &script]).stdout(Stdio::null()).status();
+    found().unwrap_or_else(|| panic!("the tests need {}: install {package}", names.join(" or ")))
 }
 
 fn on_path(name: &str) -> Option<PathBuf> {

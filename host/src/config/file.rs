@@ -16,6 +16,52 @@ pub struct File {
     pub rate_limit: Vec<RateLimit>,
     #[serde(default)]
     pub components: BTreeMap<String, Component>,
+    #[serde(default)]
+    pub aggregates: Vec<Aggregate>,
+}
+
+/// An answer that the host puts together from several components.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Aggregate {
+    /// Of a `GET`; parameters (`:name`) are UUIDs.
+    pub path: String,
+    /// Roles that may ask.
+    pub roles: Vec<String>,
+    /// The parameter that names a user who may ask, whatever the role.
+    pub owner: Option<String>,
+    /// Members of the answer that never change.
+    #[serde(default)]
+    pub constants: serde_json::Map<String, serde_json::Value>,
+    pub parts: Vec<Part>,
+}
+
+/// One call, and what is taken of its answer.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Part {
+    /// The member of the answer.
+    pub field: String,
+    /// Under this name `servicesHealth` tells whether the call went well.
+    pub service: String,
+    pub component: String,
+    /// With query, and with the parameters of the aggregate's path.
+    pub path: String,
+    /// JSON pointer (RFC 6901) into the component's answer.
+    pub pick: String,
+    /// Members of an object, or of each of a list, that are kept; default all.
+    #[serde(default)]
+    pub only: Vec<String>,
+    /// The value when the call fails; null if it is not given.
+    #[serde(default)]
+    pub otherwise: serde_json::Value,
+    /// 404 of this part is 404 of the whole.
+    #[serde(default)]
+    pub required: bool,
+    /// Called as the host, also where access is `internal`, instead of as the
+    /// user who asks.
+    #[serde(default)]
+    pub as_host: bool,
 }
 
 /// `limits` of a component are the file's `limits` with its own keys on top.

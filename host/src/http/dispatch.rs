@@ -34,7 +34,7 @@ const MAX_BODY_BYTES: usize = 1 << 20;
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 const SERVICE_TOKEN: HeaderName = HeaderName::from_static("x-service-token");
 const SERVICE_NAME: HeaderName = HeaderName::from_static("x-service-name");
-const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
+pub const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 
 /// Headers that are the host's business, in either direction.
 const HOST_HEADERS: [&str; 16] = [

@@ -1,0 +1,278 @@
+//! `peers`: the same four requests to the host, to a native axum server, to
+//! `wasmtime serve` and to Hono on Node, in turns.
+
+use crate::{
+    load::{self, Measured, Request},
+    place::{self, Postgres, Process, Scratch, root},
+};
+use anyhow::{Context, Result, ensure};
+use serde_json::{Map, Value, json};
+use sqlx::{Connection, PgConnection};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::Path,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+/// Secrets of the host under test, so that the others can check its tokens.
+const ACCESS_SECRET: &str = "access-secret-of-the-bench-0123456789";
+const PASSWORD: &str = "Bench-passw0rd";
+/// Rows that the list is read from.
+const COURSES: i32 = 1_000;
+const WARM_UP: Duration = Duration::from_secs(1);
+
+/// One server that is asked.
+struct Peer {
+    name: &'static str,
+    address: SocketAddr,
+    /// Only asked what needs no database.
+    no_db_only: bool,
+    _process: Process,
+}
+
+/// Measurements by request and peer, in the order of the rounds.
+type Results = BTreeMap<(&'static str, &'static str), Vec<Measured>>;
+
+pub async fn run(seconds: u64, rounds: u64) -> Result<()> {
+    let mut notes = Vec::new();
+    let scratch = Scratch::new()?;
+    let shema = place::build_host()?;
+    let components = place::build_components(&shema, scratch.path(), "hello")?;
+    let postgres = Postgres::start(scratch.path()).await?;
+    let outcome = compare(&shema, &components, &scratch, &postgres, seconds, rounds, &mut notes).await;
+    postgres.stop().await;
+    let mut result = outcome?;
+    result.insert("notes".into(), json!(notes));
+    println!("{}", Value::Object(result));
+    Ok(())
+}
+
+async fn compare(
+    shema: &Path,
+    components: &Path,
+    scratch: &Scratch,
+    postgres: &Postgres,
+    seconds: u64,
+    rounds: u64,
+    notes: &mut Vec<String>,
+) -> Result<Map<String, Value>> {
+    let url = postgres.url("bench");
+    let start = || start_host(shema, components, scratch.path(), &url);
+    // Once for the cache of machine code and the migrations, as after a deploy.
+    start()?.kill()?;
+    let begun = Instant::now();
+    let host = start()?;
+    let cold_start = begun.elapsed();
+    let first_call = first_call(host.address).await?;
+    fill(&url).await?;
+    let token = log_in(host.address).await?;
+    let requests = requests(&url, &token).await?;
+
+    let mut peers = vec![Peer { name: "shema", address: host.address, no_db_only: false, _process: host }];
+    let mut native = Command::new(std::env::current_exe()?);
+    native.args(["native", &url, ACCESS_SECRET]);
+    let process = place::start(&mut native, scratch.path(), "native")?;
+    peers.push(Peer { name: "native", address: process.address, no_db_only: false, _process: process });
+    match hono(scratch.path(), postgres) {
+        Ok(process) => {
+            peers.push(Peer { name: "hono", address: process.address, no_db_only: false, _process: process });
+        }
+        Err(error) => notes.push(format!("Hono was not measured: {error:#}")),
+    }
+    match wasmtime_serve(scratch.path()) {
+        Ok(process) => {
+            peers.push(Peer { name: "wasmtime", address: process.address, no_db_only: true, _process: process });
+        }
+        Err(error) => notes.push(format!("wasmtime serve was not measured: {error:#}")),
+    }
+
+    let results = measure(&peers, &requests, Duration::from_secs(seconds), rounds).await?;
+    print(&results, &requests, &peers);
+    notes.push(format!(
+        "{rounds} rounds of {seconds} s, 32 connections, client and servers on the same {} cores; the host writes its \
+         line per request to a file, rate limits are off; the list is 20 of {COURSES} or more rows",
+        std::thread::available_parallelism().map_or(0, usize::from)
+    ));
+    let mut result = Map::new();
+    for (key, request, other) in [
+        ("no_db_vs_native", "no_db", "native"),
+        ("no_db_vs_wasmtime_serve", "no_db", "wasmtime"),
+        ("db_get_vs_native", "db_get", "native"),
+        ("db_list_vs_native", "db_list", "native"),
+        ("db_post_vs_native", "db_post", "native"),
+        ("db_get_vs_hono", "db_get", "hono"),
+        ("db_list_vs_hono", "db_list", "hono"),
+        ("db_post_vs_hono", "db_post", "hono"),
+    ] {
+        result.insert(key.into(), ratio(&results, request, other, |measured| measured.per_second));
+    }
+    let p99 = ratio(&results, "db_get", "native", |measured| measured.p99.as_secs_f64());
+    result.insert("p99_vs_native".into(), p99);
+    result.insert("cold_start_ms".into(), json!(cold_start.as_millis()));
+    result.insert("first_call_ms".into(), json!(first_call.as_secs_f64() * 1e3));
+    Ok(result)
+}
+
+fn start_host(shema: &Path, components: &Path, dir: &Path, url: &str) -> Result<Process> {
+    let config = dir.join("host.toml");
+    let base = std::fs::read_to_string(root().join("host/host.toml"))?;
+    std::fs::write(&config, format!("{base}\n[components.hello]\nmounts = [\"/hello\"]\n"))?;
+    let text = |path: &Path| path.to_str().map(String::from).context("the path is no text");
+    let (config, components) = (text(&config)?, text(components)?);
+    let settings = [
+        ("SHEMA_CONFIG", config.as_str()),
+        ("SHEMA_COMPONENTS", components.as_str()),
+        ("DATABASE_URL", url),
+        ("JWT_SECRET", ACCESS_SECRET),
+        ("RATE_LIMIT_ENABLED", "false"),
+        ("SHEMA_LOG_FORMAT", "json"),
+    ];
+    place::start_host(shema, dir, &settings)
+}
+
+/// The first request of all, with no connection and no instance yet.
+async fn first_call(address: SocketAddr) -> Result<Duration> {
+    let begun = Instant::now();
+    load::measure(address, &Request::get("/api/courses"), Duration::from_millis(1)).await?;
+    Ok(begun.elapsed())
+}
+
+async fn fill(url: &str) -> Result<()> {
+    let mut connection = PgConnection::connect(url).await?;
+    sqlx::query(
+        "insert into course.courses (title, description, level, price_per_session, duration_minutes, instrument)
+         select 'Course ' || n, 'A course that is read by a benchmark', 'beginner', 100000 + n, 60, 'piano'
+         from generate_series(1, $1) n",
+    )
+    .bind(COURSES)
+    .execute(&mut connection)
+    .await?;
+    let hash = host::capability::tokens::hash_password(PASSWORD).map_err(|error| anyhow::anyhow!("{error}"))?;
+    sqlx::query(
+        "insert into public.users (full_name, email, password_hash, role) values ('Bench', 'bench@example.org', $1, 'admin')",
+    )
+    .bind(hash)
+    .execute(&mut connection)
+    .await?;
+    sqlx::query("analyze").execute(&mut connection).await?;
+    connection.close().await?;
+    Ok(())
+}
+
+async fn log_in(address: SocketAddr) -> Result<String> {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let body = json!({ "email": "bench@example.org", "password": PASSWORD }).to_string();
+    let request = format!(
+        "POST /api/auth/login HTTP/1.1\r\nhost: bench\r\nconnection: close\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let mut stream = tokio::net::TcpStream::connect(address).await?;
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    let (_, body) = answer.split_once("\r\n\r\n").context("no answer to the login")?;
+    let body: Value = serde_json::from_str(body)?;
+    body["data"]["accessToken"].as_str().map(String::from).with_context(|| format!("the login failed: {body}"))
+}
+
+/// The requests by name.
+async fn requests(url: &str, token: &str) -> Result<Vec<(&'static str, Request)>> {
+    let mut connection = PgConnection::connect(url).await?;
+    let id: uuid::Uuid = sqlx::query_scalar("select id from course.courses where title = 'Course 500'")
+        .fetch_one(&mut connection)
+        .await?;
+    let post = Request {
+        method: "POST",
+        path: "/api/courses".into(),
+        token: Some(token.to_owned()),
+        body: Some(|number| {
+            json!({ "title": format!("New {number}"), "level": "beginner", "price_per_session": 100000,
+                    "duration_minutes": 60 })
+            .to_string()
+        }),
+        expect: 201,
+    };
+    Ok(vec![
+        ("no_db", Request::get("/hello")),
+        ("db_get", Request::get(format!("/api/courses/{id}"))),
+        ("db_list", Request::get("/api/courses?limit=20")),
+        ("db_post", post),
+    ])
+}
+
+fn hono(dir: &Path, postgres: &Postgres) -> Result<Process> {
+    let place = root().join("target/bench-hono");
+    std::fs::create_dir_all(&place)?;
+    for name in ["package.json", "server.mjs"] {
+        std::fs::copy(root().join("tests/bench/hono").join(name), place.join(name))?;
+    }
+    let mut npm = Command::new("npm");
+    npm.current_dir(&place).args(["install", "--no-audit", "--no-fund", "--silent"]).stdout(Stdio::null());
+    ensure!(npm.status().context("npm is not there")?.success(), "npm install failed");
+    let mut node = Command::new("node");
+    node.current_dir(&place).arg("server.mjs").args([&postgres.socket(), "bench", ACCESS_SECRET]);
+    place::start(&mut node, dir, "hono")
+}
+
+fn wasmtime_serve(_dir: &Path) -> Result<Process> {
+    anyhow::bail!("it comes with the support for wasi:http components")
+}
+
+async fn measure(peers: &[Peer], requests: &[(&'static str, Request)], time: Duration, rounds: u64) -> Result<Results> {
+    let mut results = Results::new();
+    let asks = |peer: &&Peer, name: &str| !peer.no_db_only || name == "no_db";
+    for (name, request) in requests {
+        for peer in peers.iter().filter(|peer| asks(peer, name)) {
+            load::measure(peer.address, request, WARM_UP).await.with_context(|| peer.name)?;
+        }
+    }
+    for round in 1..=rounds {
+        for (name, request) in requests {
+            for peer in peers.iter().filter(|peer| asks(peer, name)) {
+                let measured = load::measure(peer.address, request, time).await.with_context(|| peer.name)?;
+                eprintln!("round {round}/{rounds}  {name:8} {:9} {:9.0}/s", peer.name, measured.per_second);
+                results.entry((name, peer.name)).or_default().push(measured);
+            }
+        }
+    }
+    Ok(results)
+}
+
+/// The median over the rounds of ours divided by theirs.
+fn ratio(results: &Results, request: &'static str, other: &'static str, of: fn(&Measured) -> f64) -> Value {
+    let (Some(ours), Some(theirs)) = (results.get(&(request, "shema")), results.get(&(request, other))) else {
+        return Value::Null;
+    };
+    let ratios = ours.iter().zip(theirs).map(|(ours, theirs)| of(ours) / of(theirs)).collect();
+    json!((median(ratios) * 1000.0).round() / 1000.0)
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+fn print(results: &Results, requests: &[(&'static str, Request)], peers: &[Peer]) {
+    println!(
+        "{:9} {:10} {:>10} {:>21} {:>9} {:>7}",
+        "request", "server", "median/s", "lowest … highest", "p99 ms", "ours"
+    );
+    for (name, _) in requests {
+        for peer in peers {
+            let Some(measured) = results.get(&(*name, peer.name)) else { continue };
+            let rates: Vec<f64> = measured.iter().map(|measured| measured.per_second).collect();
+            let p99 = median(measured.iter().map(|measured| measured.p99.as_secs_f64() * 1e3).collect());
+            let low = rates.iter().copied().fold(f64::INFINITY, f64::min);
+            let high = rates.iter().copied().fold(0.0, f64::max);
+            let ours = match ratio(results, name, peer.name, |measured| measured.per_second).as_f64() {
+                Some(ratio) if peer.name != "shema" => format!("{ratio:.2}"),
+                _ => String::new(),
+            };
+            let spread = format!("{low:.0} … {high:.0}");
+            println!("{name:9} {:10} {:>10.0} {spread:>21} {p99:>9.2} {ours:>7}", peer.name, median(rates));
+        }
+    }
+}
