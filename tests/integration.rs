@@ -19,6 +19,7 @@ mod capabilities;
 mod chat;
 mod courses;
 mod decisions;
+mod dependencies;
 mod enrollments;
 mod faults;
 mod firebase;

@@ -31,6 +31,7 @@ pub mod extract;
 pub mod field;
 pub mod http_client;
 pub mod log;
+pub mod openapi;
 pub mod page;
 pub mod problem;
 pub mod redis;
@@ -69,6 +70,10 @@ macro_rules! component {
         impl $crate::__private::Guest for Component {
             fn routes() -> Vec<$crate::__private::RouteRow> {
                 $crate::route::table(&ROUTES)
+            }
+
+            fn describe() -> String {
+                $crate::openapi::describe(&ROUTES)
             }
 
             fn handle(request: $crate::__private::Request) -> $crate::__private::Response {

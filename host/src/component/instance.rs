@@ -91,6 +91,16 @@ impl Instance {
         }
     }
 
+    /// What the component says of its routes, as JSON; empty if nothing.
+    pub async fn describe(&mut self) -> Result<String, Failure> {
+        self.store.data_mut().deadline = Instant::now() + ROUTES_DEADLINE;
+        let text = self.bindings.shema_http_handler().call_describe(&mut self.store);
+        match tokio::time::timeout(ROUTES_DEADLINE, text).await {
+            Ok(text) => text.map_err(|error| self.trap(&error)),
+            Err(_) => Err(Failure::Timeout(ROUTES_DEADLINE)),
+        }
+    }
+
     /// Runs one call. After an error the instance is of no further use.
     pub async fn handle(
         &mut self,
