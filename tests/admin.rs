@@ -61,7 +61,10 @@ fn path(user: &Value) -> String {
 }
 
 fn count(answers: &[Answer], status: u16, code: &str) -> usize {
-    answers.iter().filter(|answer| answer.status == status && answer.body["error"]["code"].as_str().unwrap_or("") == code).count()
+    answers
+        .iter()
+        .filter(|answer| answer.status == status && answer.body["error"]["code"].as_str().unwrap_or("") == code)
+        .count()
 }
 
 // Services.
@@ -182,11 +185,16 @@ async fn a_service_makes_users_of_every_kind() {
     assert_eq!(made["email_verified"], true);
     assert_eq!(made["wa_number"], "+62812345678901");
     assert_eq!(made["avatar_url"], "https://example.org/a.png");
-    let query = "select u.firebase_uid, u.provider, u.password_hash, u.deleted_at from public.users u where u.id = $1::uuid";
+    let query =
+        "select u.firebase_uid, u.provider, u.password_hash, u.deleted_at from public.users u where u.id = $1::uuid";
     let row = host.rows(query, &[&id_of(&made)]).await.remove(0);
-    assert_eq!(row, json!({ "firebase_uid": uid, "provider": "google.com", "password_hash": null, "deleted_at": null }));
+    assert_eq!(
+        row,
+        json!({ "firebase_uid": uid, "provider": "google.com", "password_hash": null, "deleted_at": null })
+    );
 
-    let made = person(host, json!({ "role": "instructor", "auth_provider": "course_registration", "address": null })).await;
+    let made =
+        person(host, json!({ "role": "instructor", "auth_provider": "course_registration", "address": null })).await;
     assert_eq!(made["auth_provider"], "course_registration");
     let profiles = "select * from public.instructor_profiles p where p.user_id = $1::uuid";
     assert!(host.rows(profiles, &[&id_of(&made)]).await.is_empty());
@@ -432,8 +440,16 @@ async fn nobody_changes_what_is_not_theirs() {
         pupil.api.put(&path, with(&body, json!({ "full_name": "Sly" }))).await.fails(403, "AUTH_FORBIDDEN");
     }
     let never = [
-        "id", "password", "password_hash", "passwordHash", "firebase_uid", "auth_provider", "created_at", "updated_at",
-        "last_login_at", "deleted_at",
+        "id",
+        "password",
+        "password_hash",
+        "passwordHash",
+        "firebase_uid",
+        "auth_provider",
+        "created_at",
+        "updated_at",
+        "last_login_at",
+        "deleted_at",
     ];
     for name in never {
         for who in [&pupil, &admin] {
@@ -465,11 +481,17 @@ async fn admins_change_email_role_and_verification() {
     let new_email = email();
     let changed = admin.api.put(&path, json!({ "email": new_email, "email_verified": false })).await.gives(200).clone();
     assert_eq!((&changed["email"], &changed["email_verified"]), (&json!(new_email), &json!(false)));
-    let error = admin.api.put(&path, json!({ "email": admin.email.to_uppercase() })).await.fails(409, "DB_DUPLICATE_ENTRY").clone();
+    let error = admin
+        .api
+        .put(&path, json!({ "email": admin.email.to_uppercase() }))
+        .await
+        .fails(409, "DB_DUPLICATE_ENTRY")
+        .clone();
     assert_eq!(error["details"]["field"], "email");
 
     // A role brings its profile, and leaves that of the former one.
-    let profiles = "select (select count(*) from public.instructor_profiles p where p.user_id = $1::uuid) as instructor,
+    let profiles =
+        "select (select count(*) from public.instructor_profiles p where p.user_id = $1::uuid) as instructor,
                            (select count(*) from public.student_profiles p where p.user_id = $1::uuid) as student";
     let has = async || host.rows(profiles, &[&pupil.id]).await.remove(0);
     assert_eq!(has().await, json!({ "instructor": 0, "student": 0 }));
@@ -889,7 +911,8 @@ async fn a_profile_is_changed_by_its_instructor_and_by_admins() {
     teacher.api.put(&path, json!({ "bio": "x" })).await.fails(404, "NOT_FOUND");
     admin.api.post("/api/instructors", json!({ "user_id": teacher.id, "bio": "Old" })).await.gives(201);
 
-    let changed = teacher.api.put(&path, json!({ "specialties": "a, b", "experience_years": 3 })).await.gives(200).clone();
+    let changed =
+        teacher.api.put(&path, json!({ "specialties": "a, b", "experience_years": 3 })).await.gives(200).clone();
     assert_has_keys(&changed, CONTACT);
     assert_eq!(changed["specialization"], json!(["a", "b"]));
     assert_eq!((&changed["bio"], &changed["experience_years"]), (&json!("Old"), &json!(3)));

@@ -78,7 +78,17 @@ async fn a_profile_is_for_its_user_and_for_admins() {
     for api in [&admin.api, &student.api] {
         let data = &api.get(&path).await.is(200)["data"].clone();
         assert_eq!(keys(data), ["bookings", "enrollments", "profile", "recommendations", "servicesHealth"]);
-        let user = ["avatar_url", "created_at", "email", "full_name", "id", "last_login_at", "phone_number", "role", "updated_at"];
+        let user = [
+            "avatar_url",
+            "created_at",
+            "email",
+            "full_name",
+            "id",
+            "last_login_at",
+            "phone_number",
+            "role",
+            "updated_at",
+        ];
         assert_eq!(keys(&data["profile"]), user);
         assert_eq!((&data["profile"]["id"], &data["recommendations"]), (&json!(student.id), &json!([])));
         assert_eq!((&data["bookings"], &data["enrollments"]), (&json!([]), &json!([])));
@@ -112,7 +122,10 @@ async fn a_missing_component_makes_its_part_empty_and_never_the_whole() {
     let admin = host.admin().await;
     let stats = admin.api.get("/api/dashboard/stats").await.is(200)["data"].clone();
     let health = json!({ "userService": true, "bookingService": false, "chatService": false, "courseService": true });
-    assert_eq!((&stats["servicesHealth"], &stats["activeChats"], &stats["pendingBookings"]), (&health, &json!(0), &json!(0)));
+    assert_eq!(
+        (&stats["servicesHealth"], &stats["activeChats"], &stats["pendingBookings"]),
+        (&health, &json!(0), &json!(0))
+    );
     let page = admin.api.get("/api/dashboard/admin").await.is(200)["data"].clone();
     assert_eq!((&page["pendingBookings"], &page["activeChatSessions"]), (&json!([]), &json!([])));
     assert_eq!(page["statistics"]["total_admins"], 1);
@@ -124,7 +137,10 @@ async fn a_missing_component_makes_its_part_empty_and_never_the_whole() {
     let health = host.api().get("/services/health").await;
     let body = health.is(503);
     assert_eq!((&body["success"], &body["overallStatus"]), (&json!(true), &json!("degraded")));
-    assert_eq!((&body["services"]["cs"]["status"], &body["services"]["course"]["status"]), (&json!("unhealthy"), &json!("healthy")));
+    assert_eq!(
+        (&body["services"]["cs"]["status"], &body["services"]["course"]["status"]),
+        (&json!("unhealthy"), &json!("healthy"))
+    );
     assert!(body["services"]["cs"]["error"].is_string());
     assert_eq!(host.api().get("/services").await.is(200)["data"]["services"]["cs"]["version"], Value::Null);
 
@@ -141,7 +157,10 @@ async fn redis_alone_is_degraded_but_well() {
     let api = host.api();
     let well = api.get("/services/health").await;
     assert_eq!(well.is(200)["overallStatus"], "healthy");
-    assert_eq!((&well.body["services"]["postgres"]["status"], &well.body["services"]["redis"]["status"]), (&json!("healthy"), &json!("healthy")));
+    assert_eq!(
+        (&well.body["services"]["postgres"]["status"], &well.body["services"]["redis"]["status"]),
+        (&json!("healthy"), &json!("healthy"))
+    );
     redis.kill();
     let degraded = crate::harness::until("Redis to be missed", async || {
         let answer = api.get("/services/health").await;

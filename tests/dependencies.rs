@@ -8,8 +8,18 @@ use std::{
 };
 
 const LICENCES: [&str; 12] = [
-    "Apache-2.0", "Apache-2.0 WITH LLVM-exception", "MIT", "BSD-2-Clause", "BSD-3-Clause", "ISC", "Zlib", "BSL-1.0",
-    "Unicode-3.0", "CC0-1.0", "CDLA-Permissive-2.0", "MPL-2.0",
+    "Apache-2.0",
+    "Apache-2.0 WITH LLVM-exception",
+    "MIT",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "ISC",
+    "Zlib",
+    "BSL-1.0",
+    "Unicode-3.0",
+    "CC0-1.0",
+    "CDLA-Permissive-2.0",
+    "MPL-2.0",
 ];
 
 /// Crates of which our dependencies want two versions; each is theirs to heal.

@@ -69,7 +69,12 @@ impl Issuer {
         let answer = move || {
             count.fetch_add(1, Ordering::Relaxed);
             let body = json!(*certificates.lock().expect("no panic")).to_string();
-            async move { ([("cache-control", "public, max-age=3600, must-revalidate"), ("content-type", "application/json")], body) }
+            async move {
+                (
+                    [("cache-control", "public, max-age=3600, must-revalidate"), ("content-type", "application/json")],
+                    body,
+                )
+            }
         };
         let address = serve(Router::new().route("/certificates", routing::get(answer)));
         Issuer { url: format!("http://{address}/certificates"), published, fetched }
@@ -170,13 +175,15 @@ fn text(value: &Value) -> String {
 }
 
 fn count(answers: &[Answer], status: u16, code: &str) -> usize {
-    let is_it = |answer: &&Answer| answer.status == status && answer.body["error"]["code"].as_str().unwrap_or("") == code;
+    let is_it =
+        |answer: &&Answer| answer.status == status && answer.body["error"]["code"].as_str().unwrap_or("") == code;
     answers.iter().filter(is_it).count()
 }
 
 /// What the table says of the user with an email, or with any.
 async fn row_of(host: &Host, email: &str) -> Value {
-    let query = "select u.id, u.full_name, u.firebase_uid, u.password_hash is not null as has_password, u.auth_provider,
+    let query =
+        "select u.id, u.full_name, u.firebase_uid, u.password_hash is not null as has_password, u.auth_provider,
                         u.provider, u.email_verified, u.role, u.phone_number, u.last_login_at is not null as logged_in
                  from public.users u where u.email = $1 and u.deleted_at is null";
     host.rows(query, &[email]).await.pop().unwrap_or(Value::Null)
@@ -195,7 +202,9 @@ fn bad_tokens() -> Vec<(&'static str, String, &'static str)> {
     let [first, second, forger] = keys();
     let headed = |changes: Value| forge(&with(&header(), changes), &claims(), Algorithm::RS256, &first.private);
     let by_forger = |changes: Value| forge(&with(&header(), changes), &claims(), Algorithm::RS256, &forger.private);
-    let raw = |head: &str, body: &str| format!("{}.{}.{signature}", BASE64_URL_SAFE_NO_PAD.encode(head), BASE64_URL_SAFE_NO_PAD.encode(body));
+    let raw = |head: &str, body: &str| {
+        format!("{}.{}.{signature}", BASE64_URL_SAFE_NO_PAD.encode(head), BASE64_URL_SAFE_NO_PAD.encode(body))
+    };
     let hmac = |secret: &str| {
         let header = json!({ "alg": "HS256", "kid": "key-1", "typ": "JWT" });
         forge(&header, &claims(), Algorithm::HS256, &EncodingKey::from_secret(secret.as_bytes()))
@@ -255,11 +264,23 @@ fn bad_tokens() -> Vec<(&'static str, String, &'static str)> {
         ("a cut signature", good[..good.len() - 4].into(), FAILED),
         ("another token's signature", format!("{head}.{}.{signature}", part(&claims())), FAILED),
         ("another header", format!("{}.{body}.{signature}", part(&with(&header(), json!({ "x": 1 })))), FAILED),
-        ("another role put in", format!("{head}.{}.{signature}", part(&with(&claims(), json!({ "role": "admin" })))), FAILED),
+        (
+            "another role put in",
+            format!("{head}.{}.{signature}", part(&with(&claims(), json!({ "role": "admin" })))),
+            FAILED,
+        ),
         ("a forger's key", by_forger(json!({})), FAILED),
-        ("a forger's key in the header", by_forger(json!({ "jwk": { "kty": "RSA", "n": "AQAB", "e": "AQAB" } })), FAILED),
+        (
+            "a forger's key in the header",
+            by_forger(json!({ "jwk": { "kty": "RSA", "n": "AQAB", "e": "AQAB" } })),
+            FAILED,
+        ),
         ("a forger's certificate in the header", by_forger(json!({ "x5c": [forger.certificate] })), FAILED),
-        ("a forger's URL in the header", by_forger(json!({ "jku": "http://127.0.0.1:1/", "x5u": "http://127.0.0.1:1/" })), FAILED),
+        (
+            "a forger's URL in the header",
+            by_forger(json!({ "jku": "http://127.0.0.1:1/", "x5u": "http://127.0.0.1:1/" })),
+            FAILED,
+        ),
         ("an unknown key", by_forger(json!({ "kid": "key-9" })), FAILED),
         ("the other key's id", headed(json!({ "kid": "key-2" })), FAILED),
         ("the other key", forge(&header(), &claims(), Algorithm::RS256, &second.private), FAILED),
@@ -273,9 +294,21 @@ fn bad_tokens() -> Vec<(&'static str, String, &'static str)> {
         ("the public key as a secret", hmac(&first.public), FAILED),
         ("the access secret", hmac(ACCESS_SECRET), FAILED),
         ("the key id as a secret", hmac("key-1"), FAILED),
-        ("RS384", forge(&with(&header(), json!({ "alg": "RS384" })), &claims(), Algorithm::RS384, &first.private), FAILED),
-        ("RS512", forge(&with(&header(), json!({ "alg": "RS512" })), &claims(), Algorithm::RS512, &first.private), FAILED),
-        ("PS256", forge(&with(&header(), json!({ "alg": "PS256" })), &claims(), Algorithm::PS256, &first.private), FAILED),
+        (
+            "RS384",
+            forge(&with(&header(), json!({ "alg": "RS384" })), &claims(), Algorithm::RS384, &first.private),
+            FAILED,
+        ),
+        (
+            "RS512",
+            forge(&with(&header(), json!({ "alg": "RS512" })), &claims(), Algorithm::RS512, &first.private),
+            FAILED,
+        ),
+        (
+            "PS256",
+            forge(&with(&header(), json!({ "alg": "PS256" })), &claims(), Algorithm::PS256, &first.private),
+            FAILED,
+        ),
         ("PS256 that says RS256", forge(&header(), &claims(), Algorithm::PS256, &first.private), FAILED),
         ("RS512 that says RS256", forge(&header(), &claims(), Algorithm::RS512, &first.private), FAILED),
         // Not for us, or not now.
@@ -292,10 +325,18 @@ fn bad_tokens() -> Vec<(&'static str, String, &'static str)> {
         ("issued tomorrow", changed(json!({ "iat": now + 86_400, "exp": now + 90_000 })), FAILED),
         ("issued in three minutes", changed(json!({ "iat": now + 180 })), FAILED),
         ("a login of tomorrow", changed(json!({ "auth_time": now + 86_400 })), FAILED),
-        ("expired and forged", forge(&header(), &with(&claims(), json!({ "exp": now - 10 })), Algorithm::RS256, &forger.private), FAILED),
+        (
+            "expired and forged",
+            forge(&header(), &with(&claims(), json!({ "exp": now - 10 })), Algorithm::RS256, &forger.private),
+            FAILED,
+        ),
         ("expired and for another project", changed(json!({ "exp": now - 10, "aud": "other" })), FAILED),
         ("expired now", changed(json!({ "exp": now })), EXPIRED),
-        ("expired an hour ago", changed(json!({ "iat": now - 7200, "auth_time": now - 7200, "exp": now - 3600 })), EXPIRED),
+        (
+            "expired an hour ago",
+            changed(json!({ "iat": now - 7200, "auth_time": now - 7200, "exp": now - 3600 })),
+            EXPIRED,
+        ),
         ("expired in 1970", changed(json!({ "exp": 0 })), EXPIRED),
         ("expired before that", changed(json!({ "exp": -1 })), EXPIRED),
     ]
@@ -314,7 +355,7 @@ fn hmac_access() -> String {
 
 #[tokio::test]
 async fn a_token_that_is_not_in_order_opens_nothing() {
-    let host = shared();
+    let host = &Host::start(firebase_setup());
     let tokens = bad_tokens();
     assert!(tokens.len() >= 60, "{}", tokens.len());
     for (name, token, code) in &tokens {
@@ -330,7 +371,7 @@ async fn a_token_that_is_not_in_order_opens_nothing() {
             assert_eq!((answer.status, &answer.body["error"]["code"]), (401, &json!(code)), "{name}: {}", answer.text);
         }
     }
-    assert_eq!(host.rows("select u.id from public.users u where u.email = 'a@example.org'", &[]).await, [json!(0); 0]);
+    assert_eq!(host.count("select count(*) from public.users").await, 0);
     // A minute is forgiven, and fractions of seconds are.
     let now = Utc::now().timestamp();
     let ahead = json!({ "iat": now + 30, "auth_time": now + 30, "exp": now as f64 + 60.5 });
@@ -428,7 +469,8 @@ async fn a_first_login_makes_a_student_and_opens_a_session() {
     let sessions = "select s.id, s.user_agent from public.refresh_sessions s where s.user_id = $1::uuid";
     let session = host.rows(sessions, &[&id]).await.remove(0);
     assert_eq!(session["user_agent"], "a browser");
-    let hint: String = store.get(format!("first-of-firebase:firebase_uid:{}", text(&claims["sub"]))).await.expect("a hint");
+    let hint: String =
+        store.get(format!("first-of-firebase:firebase_uid:{}", text(&claims["sub"]))).await.expect("a hint");
     assert_eq!(hint, id);
     let ttl: i64 = store.ttl(format!("first-of-firebase:firebase_uid:{}", text(&claims["sub"]))).await.expect("a time");
     assert!((604_700..=604_800).contains(&ttl), "{ttl}");
@@ -441,10 +483,16 @@ async fn a_first_login_makes_a_student_and_opens_a_session() {
     // A later login changes what the token tells, makes nobody, ends nothing.
     let cached = format!("first-of-firebase:user:{id}");
     let () = store.set_ex(&cached, "{}", 300).await.expect("set");
-    let later = with(&claims, json!({ "email_verified": false, "role": "admin", "firebase": { "sign_in_provider": "password" } }));
+    let later = with(
+        &claims,
+        json!({ "email_verified": false, "role": "admin", "firebase": { "sign_in_provider": "password" } }),
+    );
     let answer = log_in(&host, &sign(&later)).await;
     assert_eq!(answer.gives(200)["user"]["id"], json!(id));
-    assert_eq!((&answer.data()["user"]["role"], &answer.data()["user"]["emailVerified"]), (&json!("student"), &json!(false)));
+    assert_eq!(
+        (&answer.data()["user"]["role"], &answer.data()["user"]["emailVerified"]),
+        (&json!("student"), &json!(false))
+    );
     assert_eq!(answer.data()["provider"], "password");
     assert!(!store.exists::<_, bool>(&cached).await.expect("an answer"));
     assert_eq!(row_of(&host, &text(&claims["email"])).await["email_verified"], false);
@@ -501,7 +549,10 @@ async fn an_account_is_linked_to_whoever_proves_the_email() {
 
     let answer = log_in(host, &sign(&claims)).await;
     assert_eq!(answer.gives(200)["user"]["id"], user.id);
-    assert_eq!((&answer.data()["user"]["role"], &answer.data()["user"]["email"]), (&json!("instructor"), &json!(user.email)));
+    assert_eq!(
+        (&answer.data()["user"]["role"], &answer.data()["user"]["email"]),
+        (&json!("instructor"), &json!(user.email))
+    );
     let row = row_of(host, &user.email).await;
     assert_eq!((&row["firebase_uid"], &row["provider"]), (&claims["sub"], &json!("google.com")));
     // The password is still good, and the linked account is the user's from now
@@ -523,7 +574,10 @@ async fn an_account_is_linked_to_whoever_proves_the_email() {
     assert_eq!(answer.gives(200)["user"]["full_name"], "Some Applicant");
     assert_eq!(answer.data()["user"]["role"], "student");
     let row = row_of(host, &email).await;
-    assert_eq!((&row["auth_provider"], &row["email_verified"], &row["logged_in"]), (&json!("firebase"), &json!(true), &json!(true)));
+    assert_eq!(
+        (&row["auth_provider"], &row["email_verified"], &row["logged_in"]),
+        (&json!("firebase"), &json!(true), &json!(true))
+    );
 }
 
 #[tokio::test]
@@ -574,7 +628,8 @@ async fn of_many_first_logins_one_makes_the_user() {
     let claims = claims();
     let answers = log_in_all(&host, (0..MANY).map(|_| sign(&claims))).await;
     assert_eq!(count(&answers, 200, ""), MANY, "{:?}", answers.iter().map(|answer| &answer.text).max());
-    let ids: std::collections::BTreeSet<String> = answers.iter().map(|answer| text(&answer.data()["user"]["id"])).collect();
+    let ids: std::collections::BTreeSet<String> =
+        answers.iter().map(|answer| text(&answer.data()["user"]["id"])).collect();
     assert_eq!(ids.len(), 1);
     let id = ids.first().expect("an id");
     assert_eq!(host.count("select count(*) from public.users").await, 1);
@@ -686,6 +741,8 @@ struct Toolkit(Arc<ToolkitState>);
 
 #[derive(Default)]
 struct ToolkitState {
+    /// How many it has made.
+    accounts: AtomicUsize,
     /// Method, `Authorization` and body of each request.
     asked: Mutex<Vec<(String, String, Value)>>,
     /// What methods answer instead of what they should.
@@ -699,20 +756,25 @@ impl Toolkit {
         (toolkit, serve(router).to_string())
     }
 
-    async fn answer(State(toolkit): State<Toolkit>, uri: axum::http::Uri, headers: HeaderMap, body: String) -> (axum::http::StatusCode, String) {
+    async fn answer(
+        State(toolkit): State<Toolkit>,
+        uri: axum::http::Uri,
+        headers: HeaderMap,
+        body: String,
+    ) -> (axum::http::StatusCode, String) {
         let method = uri.path().rsplit("accounts:").next().unwrap_or_default().to_owned();
-        let authorization = headers.get("authorization").and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+        let authorization =
+            headers.get("authorization").and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
         let body: Value = serde_json::from_str(&body).expect("JSON");
-        let number = {
-            let mut asked = toolkit.0.asked.lock().expect("no panic");
-            asked.push((method.clone(), authorization, body.clone()));
-            asked.len()
-        };
+        toolkit.0.asked.lock().expect("no panic").push((method.clone(), authorization, body.clone()));
         if let Some((status, text)) = toolkit.0.failures.lock().expect("no panic").get(method.as_str()) {
             return (axum::http::StatusCode::from_u16(*status).expect("a status"), text.clone());
         }
         let answer = match method.as_str() {
-            "signUp" => json!({ "localId": format!("uid-{number}"), "idToken": format!("id-token-{number}"), "email": body["email"] }),
+            "signUp" => {
+                let number = toolkit.0.accounts.fetch_add(1, Ordering::Relaxed) + 1;
+                json!({ "localId": format!("uid-{number}"), "idToken": format!("id-token-{number}") })
+            }
             "sendOobCode" if body["email"] == "unknown@example.org" => {
                 return (axum::http::StatusCode::BAD_REQUEST, refusal("EMAIL_NOT_FOUND"));
             }
@@ -769,7 +831,10 @@ async fn an_admin_is_registered_at_firebase_and_here() {
     assert_eq!(methods, ["signUp", "update", "sendOobCode"]);
     assert_eq!((&asked[0].2["email"], &asked[0].2["password"]), (&body["email"], &body["password"]));
     assert_eq!((asked[1].1.as_str(), &asked[1].2["localId"]), ("Bearer owner", &json!("uid-1")));
-    assert_eq!(serde_json::from_str::<Value>(&text(&asked[1].2["customAttributes"])).expect("JSON"), json!({ "role": "admin" }));
+    assert_eq!(
+        serde_json::from_str::<Value>(&text(&asked[1].2["customAttributes"])).expect("JSON"),
+        json!({ "role": "admin" })
+    );
     assert_eq!((&asked[2].2["requestType"], &asked[2].2["idToken"]), (&json!("VERIFY_EMAIL"), &json!("id-token-1")));
 
     let row = row_of(&host, &text(&body["email"])).await;
@@ -799,7 +864,11 @@ async fn only_who_may_register_an_admin_does() {
     host.api().post(REGISTER, json!({})).await.fails(403, "AUTH_FORBIDDEN");
     let legacy = with(&registration(), json!({ "role": "admin" }));
     host.api().post("/api/auth/register", legacy.clone()).await.fails(403, "AUTH_FORBIDDEN");
-    host.api().with_header("x-admin-registration-token", "guess").post(REGISTER, registration()).await.fails(403, "AUTH_FORBIDDEN");
+    host.api()
+        .with_header("x-admin-registration-token", "guess")
+        .post(REGISTER, registration())
+        .await
+        .fails(403, "AUTH_FORBIDDEN");
     // (b)
     let admin = host.admin().await;
     admin.api.post(REGISTER, registration()).await.gives(201);
@@ -813,7 +882,11 @@ async fn only_who_may_register_an_admin_does() {
     toolkit.asked();
     host.api().post(REGISTER, registration()).await.fails(403, "AUTH_FORBIDDEN");
     for guess in ["", "the-token-of-the-operato", "The-token-of-the-operator"] {
-        host.api().with_header("x-admin-registration-token", guess).post(REGISTER, registration()).await.fails(403, "AUTH_FORBIDDEN");
+        host.api()
+            .with_header("x-admin-registration-token", guess)
+            .post(REGISTER, registration())
+            .await
+            .fails(403, "AUTH_FORBIDDEN");
     }
     assert!(toolkit.methods().is_empty());
     let api = host.api().with_header("x-admin-registration-token", "the-token-of-the-operator");
@@ -875,7 +948,7 @@ async fn what_fails_at_the_provider_leaves_nothing_behind() {
             let asked = toolkit.asked();
             assert_eq!(asked.iter().map(|(method, ..)| method.as_str()).collect::<Vec<_>>(), methods);
             if let Some((_, authorization, deleted)) = asked.iter().find(|(method, ..)| method == "delete") {
-                assert_eq!((authorization.as_str(), &deleted["localId"]), ("Bearer owner", &json!("uid-1")));
+                assert_eq!((authorization.as_str(), &deleted["localId"]), ("Bearer owner", &asked[1].2["localId"]));
             }
             assert_eq!(row_of(&host, body["email"].as_str().expect("a text")).await, Value::Null);
             toolkit.recover();
@@ -895,8 +968,9 @@ async fn an_account_without_a_row_is_deleted_again() {
     host.run(refuse, &[]).await;
     let body = registration();
     let methods = ["signUp", "update", "delete"];
-    for api in [host.api(), host.admin().await.api] {
-        host.run("update public.users set deleted_at = null", &[]).await;
+    // As the first admin, and by one.
+    for round in 0..2 {
+        let api = if round == 0 { host.api() } else { host.admin().await.api };
         let answer = api.post(REGISTER, body.clone()).await;
         answer.fails(500, "DB_CREATE_ERROR");
         assert!(!answer.text.contains("refused"));
@@ -940,7 +1014,8 @@ async fn of_many_first_admins_one_is_registered() {
 async fn a_reset_tells_nothing_of_who_is_known() {
     let (toolkit, address) = Toolkit::start();
     let host = Host::start(firebase_setup().set("FIREBASE_AUTH_EMULATOR_HOST", &address));
-    let reset = async |email: &str| host.api().post("/api/auth/firebase/reset-password", json!({ "email": email })).await;
+    let reset =
+        async |email: &str| host.api().post("/api/auth/firebase/reset-password", json!({ "email": email })).await;
     let known = reset("known@example.org").await;
     assert_eq!(known.gives(200), &json!({ "message": "If the email exists, a reset link has been sent." }));
     let (_, _, body) = toolkit.asked().remove(0);
@@ -979,13 +1054,42 @@ async fn a_reset_tells_nothing_of_who_is_known() {
     host.api().post(REGISTER, registration()).await.fails(503, UNAVAILABLE);
 }
 
+#[tokio::test]
+async fn guesses_and_floods_are_stopped() {
+    let (toolkit, address) = Toolkit::start();
+    let limited = || firebase_setup().set("FIREBASE_AUTH_EMULATOR_HOST", &address).set("RATE_LIMIT_ENABLED", "true");
+    let host = Host::start(limited());
+    for _ in 0..5 {
+        // What succeeds, and what is not a guess, does not count.
+        log_in(&host, &token(json!({}))).await.gives(200);
+        host.api().post("/api/auth/firebase/login", json!({})).await.fails(400, "VALIDATION_ERROR");
+        log_in(&host, "garbage").await.fails(401, INVALID);
+    }
+    log_in(&host, &token(json!({}))).await.fails(429, "RATE_LIMIT_EXCEEDED");
+
+    // Registrations and resets count together.
+    let host = Host::start(limited());
+    toolkit.asked();
+    let reset = json!({ "email": "known@example.org" });
+    for _ in 0..4 {
+        host.api().post("/api/auth/firebase/reset-password", reset.clone()).await.gives(200);
+    }
+    host.api().post(REGISTER, registration()).await.gives(201);
+    for (path, body) in [(REGISTER, registration()), ("/api/auth/firebase/reset-password", reset)] {
+        host.api().post(path, body).await.fails(429, "RATE_LIMIT_EXCEEDED");
+    }
+    assert_eq!(toolkit.methods().len(), 4 + 3);
+}
+
 // The emulator.
 
 #[tokio::test]
 async fn an_emulator_may_leave_tokens_unsigned_and_nothing_else() {
     let host = Host::start(firebase_setup().set("FIREBASE_AUTH_EMULATOR_HOST", "127.0.0.1:1"));
     let now = Utc::now().timestamp();
-    let unsigned = |changes: Value| format!("{}.{}.", part(&json!({ "alg": "none", "typ": "JWT" })), part(&with(&claims(), changes)));
+    let unsigned = |changes: Value| {
+        format!("{}.{}.", part(&json!({ "alg": "none", "typ": "JWT" })), part(&with(&claims(), changes)))
+    };
     log_in(&host, &unsigned(json!({}))).await.gives(200);
     log_in(&host, &token(json!({}))).await.gives(200);
     for (changes, code) in [
@@ -1011,7 +1115,8 @@ struct Accounts(reqwest::Client, String);
 impl Accounts {
     async fn post(&self, path: &str, body: Value) -> Value {
         let url = format!("http://{}/identitytoolkit.googleapis.com/v1/{path}", self.1);
-        let request = self.0.post(url).bearer_auth("owner").header("content-type", "application/json").body(body.to_string());
+        let request =
+            self.0.post(url).bearer_auth("owner").header("content-type", "application/json").body(body.to_string());
         let text = request.send().await.expect("an answer").text().await.expect("a text");
         serde_json::from_str(&text).expect("JSON")
     }
@@ -1075,7 +1180,10 @@ async fn firebases_own_emulator_plays_along() {
     admin.api.post(REGISTER, taken).await.fails(409, "AUTH_EMAIL_ALREADY_EXISTS");
     // Whoever signs up there alone is a student here.
     let answer = log_in(&host, &accounts.token("pupil@example.org", PASSWORD).await).await;
-    assert_eq!((&answer.gives(200)["user"]["role"], &answer.data()["user"]["emailVerified"]), (&json!("student"), &json!(false)));
+    assert_eq!(
+        (&answer.gives(200)["user"]["role"], &answer.data()["user"]["emailVerified"]),
+        (&json!("student"), &json!(false))
+    );
     let google = json!({
         "postBody": format!("id_token={}&providerId=google.com", r#"{"sub":"g-1","email":"g@example.org","email_verified":true}"#),
         "requestUri": "http://localhost", "returnSecureToken": true,
@@ -1092,7 +1200,8 @@ async fn firebases_own_emulator_plays_along() {
     assert!(left["users"].as_array().is_none_or(Vec::is_empty), "{left}");
 
     // Resets.
-    let reset = async |email: &str| host.api().post("/api/auth/firebase/reset-password", json!({ "email": email })).await;
+    let reset =
+        async |email: &str| host.api().post("/api/auth/firebase/reset-password", json!({ "email": email })).await;
     let (known, unknown) = (reset(&email).await, reset("nobody@example.org").await);
     assert_eq!(known.gives(200), unknown.gives(200));
     assert_eq!(accounts.mails(&email).await, ["VERIFY_EMAIL", "PASSWORD_RESET"]);

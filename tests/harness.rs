@@ -11,8 +11,8 @@ mod emulator;
 mod school;
 mod services;
 
-pub use emulator::Emulator;
 pub use api::{Answer, Api, Expect, PASSWORD, User};
+pub use emulator::Emulator;
 pub use school::{School, assert_has_keys, course_body, id_of, is_time, nothing, unique, with, without};
 pub use services::{Redis, components, database, redis};
 

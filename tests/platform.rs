@@ -269,7 +269,7 @@ async fn a_slow_client_holds_nothing_but_its_own_connection() {
     }
     host.api().get("/api/courses").await.is(200);
     let mut first = slow.remove(0);
-    first.set_read_timeout(Some(Duration::from_secs(30))).expect("set");
+    first.set_read_timeout(Some(Duration::from_secs(60))).expect("set");
     // Ended by the host, with or without a word.
     let mut answer = Vec::new();
     let _ = first.read_to_end(&mut answer);

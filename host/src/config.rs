@@ -10,7 +10,9 @@ mod file;
 mod secrets;
 mod source;
 
-pub use file::{Aggregate, Component, Grants, Limits, RateCallers, RateCount, RateKey, RateLimit, Part, Task, origin_of};
+pub use file::{
+    Aggregate, Component, Grants, Limits, Part, RateCallers, RateCount, RateKey, RateLimit, Task, origin_of,
+};
 pub use secrets::Secrets;
 
 use anyhow::{Context, Result, bail, ensure};

@@ -19,6 +19,7 @@ use crate::{
     config::Config,
     error::{Code, Refusal},
 };
+use aggregate::Aggregates;
 use axum::{
     Router,
     body::Body,
@@ -26,7 +27,6 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use aggregate::Aggregates;
 use cors::Cors;
 use ipnet::IpNet;
 use limits::Limiter;
@@ -58,7 +58,12 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    pub fn new(config: &Config, registry: Arc<Registry>, shared: Arc<capability::Shared>, port: u16) -> anyhow::Result<Gateway> {
+    pub fn new(
+        config: &Config,
+        registry: Arc<Registry>,
+        shared: Arc<capability::Shared>,
+        port: u16,
+    ) -> anyhow::Result<Gateway> {
         Ok(Gateway {
             registry,
             limiter: Limiter::new(config.rate_limits.clone(), Arc::clone(&shared.redis)),

@@ -14,8 +14,9 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 /// For the head of a request: a client that sends a byte now and then (a
-/// "slowloris") holds a connection no longer than this.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+/// "slowloris") holds a connection no longer than this. hyper counts the idle
+/// time before it as well, so shorter would cut what proxies keep open.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 /// Stays below the files that one process may open on common machines.
 const MAX_CONNECTIONS: usize = 18_000;

@@ -45,7 +45,8 @@ impl Emulator {
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a log")).stderr(log);
         let mut child = spawn(command);
 
-        let until = Instant::now() + PATIENCE;
+        // It reads half of npm before it listens.
+        let until = Instant::now() + 3 * PATIENCE;
         while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
             let ended = child.try_wait().expect("it can be waited for").is_some();
             let log = || fs::read_to_string(dir.join("log")).unwrap_or_default();
@@ -69,7 +70,8 @@ fn tools() -> &'static PathBuf {
     TOOLS.get_or_init(|| {
         let dir = root().join("target/firebase");
         // Written last by npm: what is there is complete.
-        let (done, script) = (dir.join("node_modules/.bin/firebase"), dir.join("node_modules/firebase-tools/lib/bin/firebase.js"));
+        let (done, script) =
+            (dir.join("node_modules/.bin/firebase"), dir.join("node_modules/firebase-tools/lib/bin/firebase.js"));
         if !done.exists() {
             eprintln!("Installing the Firebase emulator for the tests: npm install {PACKAGE}.");
             fs::create_dir_all(&dir).expect("a directory");

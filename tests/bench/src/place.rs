@@ -98,8 +98,8 @@ pub fn build_host() -> Result<PathBuf> {
     ensure!(output.status.success(), "the host was not built");
     let messages = String::from_utf8(output.stdout)?;
     let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let binary = messages.filter_map(|message| Some(PathBuf::from(message.get("executable")?.as_str()?)));
-    binary.filter(|path| path.ends_with("shema")).last().context("cargo names no binary")
+    let mut binaries = messages.filter_map(|message| Some(PathBuf::from(message.get("executable")?.as_str()?)));
+    binaries.find(|path| path.ends_with("shema")).context("cargo names no binary")
 }
 
 /// Builds the components and a fixture, and puts them into one directory.
