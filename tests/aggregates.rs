@@ -54,6 +54,7 @@ async fn the_dashboard_counts_what_the_components_hold() {
     let page = admin.api.get("/api/dashboard/admin").await;
     let data = &page.is(200)["data"];
     assert_eq!(data["pendingBookings"][0]["id"], booking["id"]);
+    assert_eq!(keys(&data["pendingBookings"][0]), keys(&booking), "a plain booking, not a joined one");
     assert_eq!(data["activeChatSessions"].as_array().expect("a list").len(), 1);
     assert!(data["activeChatSessions"][0].get("last_message").is_none());
     assert_eq!(data["statistics"]["total_students"], 1);

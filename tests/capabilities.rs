@@ -168,7 +168,7 @@ async fn nothing_of_a_call_stays_in_its_session() {
             .probe(json!([query(
                 "select current_setting('search_path'), current_setting('statement_timeout'),
                         coalesce(current_setting('shema.note', true), ''),
-                        (select count(*) from pg_locks where locktype = 'advisory' and objid = 4711)"
+                        (select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid())"
             )]))
             .await;
         let straight = json!({ "ok": [["public", "1s", "", 0]] });
@@ -609,7 +609,13 @@ async fn internal_routes_do_not_exist_for_clients() {
     let service = service_token("host", "probe", "service-to-service", crate::harness::SERVICE_SECRET, 300);
     for api in [host.api(), admin.api, host.api().with_header("x-service-token", &service)] {
         api.get("/probe/internal").await.fails(404, "ROUTE_NOT_FOUND");
-        api.post("/api/booking/tasks/expire", json!({})).await.fails(404, "ROUTE_NOT_FOUND");
+        for method in ["GET", "POST", "PUT", "DELETE"] {
+            let method = reqwest::Method::from_bytes(method.as_bytes()).expect("a method");
+            for path in ["/probe/task", "/api/booking/tasks/expire", "/api/cs/tasks/close-idle"] {
+                // No hint in `Allow` either.
+                api.send(method.clone(), path, None).await.fails(404, "ROUTE_NOT_FOUND");
+            }
+        }
     }
 }
 

@@ -419,7 +419,7 @@ async fn the_fields_of_a_message_are_validated() {
         (json!({ "content": "" }), "content too_small"),
         (json!({ "content": " \n\t\u{3000}" }), "content too_small"),
         (json!({ "content": "x".repeat(1001) }), "content too_big"),
-        (json!({ "content": format!("x{}", " ".repeat(2000)) }), "content too_big"),
+        (json!({ "content": format!("x{}", " ".repeat(4000)) }), "content too_big"),
         (json!({ "content": "a\u{0}b" }), "content invalid_string"),
         (json!({ "content": "a\rb" }), "content invalid_string"),
         (json!({ "content": "a\u{1b}[2J" }), "content invalid_string"),

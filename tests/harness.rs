@@ -23,7 +23,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{
-        LazyLock, Mutex, OnceLock,
+        LazyLock, Mutex, Once, OnceLock,
         atomic::{AtomicU32, Ordering},
         mpsc,
     },
@@ -138,6 +138,8 @@ impl Host {
         fs::create_dir_all(&data_dir).expect("a data directory");
         let file = data_dir.join("host.toml");
         let base = fs::read_to_string(root().join("host/host.toml")).expect("host.toml");
+        // Many hosts share one Postgres here.
+        let base = base.replace("connections = 24", "connections = 10");
         fs::write(&file, format!("{base}\n{}", setup.config)).expect("host.toml is written");
         let log = data_dir.join("log");
         let listen = data_dir.join("listen.json");
@@ -223,7 +225,14 @@ impl Drop for Host {
         let _ = child.wait();
         if std::thread::panicking() {
             eprintln!("the host's data and log are kept in {}", self.data_dir.display());
-        } else if let Some(dir) = &self.scratch {
+            return;
+        }
+        // Whatever a test was about: no component answers a code that the
+        // description of the API does not have.
+        let log = fs::read_to_string(self.data_dir.join("log")).unwrap_or_default();
+        let undeclared = log.lines().find(|line| line.contains("which its route does not declare"));
+        assert_eq!(undeclared, None, "see {}", self.data_dir.display());
+        if let Some(dir) = &self.scratch {
             let _ = fs::remove_dir_all(dir);
         }
     }
@@ -241,10 +250,23 @@ pub fn root() -> &'static Path {
 /// A new directory that Postgres' user can enter, too.
 pub fn scratch_dir(name: &str) -> PathBuf {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
+    static SWEPT: Once = Once::new();
+    SWEPT.call_once(remove_leftovers);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let dir = std::env::temp_dir().join(format!("shema-test-{}-{name}-{number}", std::process::id()));
     fs::create_dir_all(&dir).expect("a directory");
     dir
+}
+
+/// What earlier runs left: statics are not dropped, so their directories stay.
+fn remove_leftovers() {
+    for entry in fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let run = name.strip_prefix("shema-test-").and_then(|rest| rest.split('-').next());
+        if run.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 /// Starts a process that ends with this one.

@@ -372,3 +372,46 @@ impl Host {
         self.api().first_admin().await
     }
 }
+
+/// A client that sends head and body apart, and does not wait for the answer
+/// before it sends the body, still has a connection for its next request.
+#[tokio::test]
+async fn an_answer_does_not_overtake_its_request() {
+    let host = shared();
+    let address = host.url.trim_start_matches("http://");
+    for (line, status) in [
+        ("PUT /api/schedules/available", "405"),
+        ("POST /api/nothing", "404"),
+        ("DELETE /api/rooms/x", "401"),
+        ("GET /api/courses", "200"),
+        ("POST /health", "405"),
+        ("OPTIONS /api/courses", "204"),
+        ("POST /api/auth/login", "400"),
+    ] {
+        let mut stream = TcpStream::connect(address).expect("a connection");
+        stream.set_read_timeout(Some(Duration::from_secs(30))).expect("set");
+        for _ in 0..2 {
+            let head =
+                format!("{line} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n");
+            stream.write_all(head.as_bytes()).expect("sent");
+            std::thread::sleep(Duration::from_millis(20));
+            stream.write_all(b"[]").expect("sent");
+            let mut answer = [0; 16 << 10];
+            let read = stream.read(&mut answer).expect("an answer");
+            let answer = String::from_utf8_lossy(&answer[..read]);
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{line}: {answer}");
+        }
+    }
+    // What is too much even to be thrown away ends the connection, and says so.
+    let mut stream = TcpStream::connect(address).expect("a connection");
+    stream.write_all(b"POST /api/auth/login HTTP/1.1\r\nhost: x\r\ncontent-length: 100000000\r\n\r\n").expect("sent");
+    let chunk = vec![b'x'; 1 << 20];
+    while stream.write_all(&chunk).is_ok() {}
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    let answer = String::from_utf8_lossy(&answer).to_lowercase();
+    assert!(
+        answer.is_empty() || (answer.starts_with("http/1.1 413") && answer.contains("connection: close")),
+        "{answer}"
+    );
+}

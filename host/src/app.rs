@@ -297,7 +297,8 @@ async fn wait_for_signal() -> Result<()> {
 /// What a person who starts the host for the first time wants to know.
 async fn greet(config: &Config, shared: &Shared, public: SocketAddr, demo: bool, started: Instant) {
     let mut text = format!(
-        "\nShema is ready after {:.1} s.\n  API        http://{public}/api/courses\n  Data       {}\n",
+        "\nShema is ready after {:.1} s.\n  API        http://{public}/api/courses\n  \
+         Docs       http://{public}/api/docs\n  Data       {}\n",
         started.elapsed().as_secs_f32(),
         match &config.database_url {
             Some(_) => "in the database of DATABASE_URL".to_owned(),

@@ -6,10 +6,12 @@
 //! - `artifact`: from `.wasm` bytes to machine code, through a cache.
 //! - `linker`: imports to capabilities.
 //! - `instance`, `pool`: running calls.
+//! - `description`: what a component says of its routes.
 //! - `registry`: paths to components.
 
 pub mod artifact;
 pub mod bindings;
+pub mod description;
 pub mod engine;
 pub mod instance;
 pub mod linker;
@@ -23,7 +25,11 @@ use crate::{
 };
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use artifact::{Cache, VersionId};
-use bindings::{BindingsPre, Route, http::Method};
+use bindings::{
+    BindingsPre, Route,
+    http::{Access, Method},
+};
+use description::Description;
 use instance::State;
 use pool::Pool;
 use std::{sync::Arc, time::Duration};
@@ -43,6 +49,7 @@ pub struct Version {
     /// `NAME@VERSION`, as in `X-Shema-Component`.
     pub label: axum::http::HeaderValue,
     pub pool: Pool,
+    pub description: Description,
     routes: Vec<Route>,
     /// Path -> indexes in `routes`, one per method.
     paths: matchit::Router<Vec<u32>>,
@@ -79,8 +86,10 @@ impl Workshop {
         let mut probe = pool.instance().await?;
         let routes = probe.routes().await.context("it failed when asked for its routes")?;
         let paths = table(&routes, &config.mounts)?;
+        let description = probe.describe().await.context("it failed when asked to describe its routes")?;
+        let description = Description::read(&description, name, &routes)?;
         let label = format!("{name}@{id}").parse().context("its name does not fit into a header")?;
-        Ok(Version { id, label, pool, routes, paths })
+        Ok(Version { id, label, pool, description, routes, paths })
     }
 
     fn link(&self, wasm: &[u8], grants: &Grants) -> Result<BindingsPre<State>> {
@@ -103,14 +112,27 @@ fn is_component(wasm: &[u8]) -> bool {
 }
 
 impl Version {
-    pub fn find(&self, method: Option<Method>, path: &str) -> Found<'_> {
+    /// `internal`: whether the routes that are not for clients are there.
+    pub fn find(&self, method: Option<Method>, path: &str, internal: bool) -> Found<'_> {
         let Ok(matched) = self.paths.at(path) else { return Found::Nothing };
-        let routes = || matched.value.iter().filter_map(|index| Some((*index, self.routes.get(*index as usize)?)));
+        let all = || matched.value.iter().filter_map(|index| Some((*index, self.routes.get(*index as usize)?)));
+        let routes = || all().filter(|(_, route)| internal || route.access != Access::Internal);
         if let Some((index, route)) = routes().find(|(_, route)| Some(route.method) == method) {
             let params = matched.params.iter().map(|(_, value)| decode(value)).collect();
             return Found::Route { index, route, params };
         }
-        Found::OtherMethods(routes().map(|(_, route)| route.method).collect())
+        let others: Vec<Method> = routes().map(|(_, route)| route.method).collect();
+        if others.is_empty() { Found::Nothing } else { Found::OtherMethods(others) }
+    }
+}
+
+pub fn method_name(method: Method) -> &'static str {
+    match method {
+        Method::Get => "GET",
+        Method::Post => "POST",
+        Method::Put => "PUT",
+        Method::Patch => "PATCH",
+        Method::Delete => "DELETE",
     }
 }
 

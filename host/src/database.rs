@@ -26,6 +26,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const WAIT_TIMEOUT: Duration = Duration::from_secs(3);
 /// A connection that was idle for longer is asked whether it still lives.
 const TRUSTED_IDLE: Duration = Duration::from_secs(30);
+/// One that was idle for longer is closed: the server may have few.
+const LONGEST_IDLE: Duration = Duration::from_secs(60);
+const IDLE_CHECK: Duration = Duration::from_secs(15);
 const PING_TIMEOUT: Duration = Duration::from_secs(1);
 const RESET_TIMEOUT: Duration = Duration::from_secs(2);
 /// Distinct statements that a connection keeps prepared.
@@ -113,10 +116,9 @@ impl Pool {
             // The connection used last has the warmest caches.
             .queue_mode(QueueMode::Lifo)
             .build();
-        match pool {
-            Ok(pool) => Pool(pool),
-            Err(_) => unreachable!("a runtime is given, which is all that can be missing"),
-        }
+        let Ok(pool) = pool else { unreachable!("a runtime is given, which is all that can be missing") };
+        tokio::spawn(close_idle(pool.weak()));
+        Pool(pool)
     }
 
     pub async fn get(&self) -> Result<Lease, Error> {
@@ -135,6 +137,15 @@ impl Pool {
 
     pub fn close(&self) {
         self.0.close();
+    }
+}
+
+/// Closes what a burst of calls has left behind; ends with the pool.
+async fn close_idle(pool: managed::WeakPool<Logins>) {
+    loop {
+        tokio::time::sleep(IDLE_CHECK).await;
+        let Some(pool) = pool.upgrade() else { return };
+        pool.retain(|_, metrics| metrics.last_used() < LONGEST_IDLE);
     }
 }
 

@@ -6,16 +6,18 @@
 //! - `cors`: which pages may read the answers.
 //! - `aggregate`: answers put together from several components.
 //! - `platform`: the endpoints that are the host's own.
+//! - `openapi`: the description of all endpoints, and the page that shows it.
 
 mod aggregate;
 mod cors;
 mod dispatch;
 mod limits;
+mod openapi;
 mod platform;
 
 use crate::{
     capability::{self, Usage},
-    component::{Found, bindings::http::Access, registry::Registry},
+    component::{Found, registry::Registry},
     config::Config,
     error::{Code, Refusal},
 };
@@ -27,9 +29,11 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use bytes::Bytes;
 use cors::Cors;
 use ipnet::IpNet;
 use limits::Limiter;
+use openapi::Documents;
 use std::{
     net::IpAddr,
     sync::Arc,
@@ -49,6 +53,7 @@ pub struct Gateway {
     pub shared: Arc<capability::Shared>,
     limiter: Limiter,
     aggregates: Aggregates,
+    documents: Documents,
     cors: Cors,
     trusted_proxies: Vec<IpNet>,
     profile: &'static str,
@@ -74,6 +79,7 @@ impl Gateway {
             port,
             started: Instant::now(),
             aggregates: Aggregates::new(config.aggregates.clone())?,
+            documents: Documents::new()?,
         })
     }
 
@@ -121,10 +127,14 @@ async fn answer(State(gateway): State<Arc<Gateway>>, request: Request) -> Respon
     let id = request_id(&parts.headers);
     let path = gateway.registry.canonical(parts.uri.path());
     let mut line = Line::default();
-    let outcome = gateway.respond(&parts, body, &path, &id, &mut line).await;
+    let received = dispatch::receive(&parts, body).await;
+    let outcome = gateway.respond(&parts, received.body, &path, &id, &mut line).await;
     let mut response = outcome.unwrap_or_else(IntoResponse::into_response);
 
     let headers = response.headers_mut();
+    if !received.complete {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     if let Ok(id) = HeaderValue::try_from(id.as_str()) {
         headers.insert(REQUEST_ID, id);
     }
@@ -144,7 +154,7 @@ impl Gateway {
     async fn respond(
         &self,
         parts: &axum::http::request::Parts,
-        body: Body,
+        body: Result<Bytes, Refusal>,
         path: &str,
         id: &str,
         line: &mut Line,
@@ -173,16 +183,14 @@ impl Gateway {
                 "This part of the service is not available now.",
             )
         })?;
-        let (index, route, params) = match version.find(dispatch::method(&parts.method), path) {
-            // Not for clients, so for them it is not there.
-            Found::Route { route, .. } if route.access == Access::Internal => return Err(unknown()),
+        let (index, route, params) = match version.find(dispatch::method(&parts.method), path, false) {
             Found::Route { index, route, params } => (index, route, params),
             Found::OtherMethods(methods) => return Err(dispatch::wrong_method(&methods)),
             Found::Nothing => return Err(unknown()),
         };
         line.route = Some(route.path.clone());
 
-        let body = dispatch::read_body(parts, body).await?;
+        let body = body?;
         let caller = self.caller(parts, route.access, &slot.name).await;
         let client = self.client(dispatch::peer(parts), &parts.headers);
         let admitted = self.limiter.admit(route, &params, &body, caller.as_ref().ok(), client).await?;

@@ -9,10 +9,11 @@ use sdk::{
 use serde_json::json;
 use subtle::ConstantTimeEq;
 
-const VALIDATION_PASSWORD_WEAK: Code = Code::new(400, "VALIDATION_PASSWORD_WEAK");
-const AUTH_INVALID_CREDENTIALS: Code = Code::new(401, "AUTH_INVALID_CREDENTIALS");
-const AUTH_INVALID_TOKEN: Code = Code::new(401, "AUTH_INVALID_TOKEN");
-const AUTH_TOKEN_EXPIRED: Code = Code::new(401, "AUTH_TOKEN_EXPIRED");
+pub const VALIDATION_PASSWORD_WEAK: Code = Code::new(400, "VALIDATION_PASSWORD_WEAK");
+pub const AUTH_INVALID_CREDENTIALS: Code = Code::new(401, "AUTH_INVALID_CREDENTIALS");
+
+/// The header with the operator's token, which lets anybody register.
+pub const REGISTRATION_TOKEN: &str = "X-Admin-Registration-Token";
 
 /// Seconds for which a refresh token that has been exchanged is still good for
 /// the pair it was exchanged for.
@@ -164,7 +165,7 @@ pub fn invalid_credentials() -> Error {
 }
 
 pub fn invalid_token() -> Error {
-    Error::new(AUTH_INVALID_TOKEN, "Invalid token")
+    Error::new(codes::AUTH_INVALID_TOKEN, "Invalid token")
 }
 
 pub fn user_gone() -> Error {
@@ -173,7 +174,7 @@ pub fn user_gone() -> Error {
 
 pub fn refused(refusal: Refusal) -> Error {
     match refusal {
-        Refusal::Expired => Error::new(AUTH_TOKEN_EXPIRED, "The token has expired"),
+        Refusal::Expired => Error::new(codes::AUTH_TOKEN_EXPIRED, "The token has expired"),
         Refusal::Invalid => invalid_token(),
     }
 }

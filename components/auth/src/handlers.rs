@@ -12,6 +12,7 @@ use crate::{
     domain::{NewSession, User},
     store,
 };
+use schemars::JsonSchema;
 use sdk::{
     Call, Result,
     database::Transaction,
@@ -25,7 +26,7 @@ use serde::Serialize;
 use serde_json::json;
 
 /// Both tokens and whose they are.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SignedIn {
     access_token: String,

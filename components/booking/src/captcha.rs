@@ -7,8 +7,8 @@ use crate::domain::requests::CaptchaToken;
 use sdk::{Code, Error, Result, http_client, log, settings};
 use serde_json::Value;
 
-const CAPTCHA_INVALID: Code = Code::new(400, "CAPTCHA_INVALID");
-const CAPTCHA_VERIFICATION_FAILED: Code = Code::new(503, "CAPTCHA_VERIFICATION_FAILED");
+pub const CAPTCHA_INVALID: Code = Code::new(400, "CAPTCHA_INVALID");
+pub const CAPTCHA_VERIFICATION_FAILED: Code = Code::new(503, "CAPTCHA_VERIFICATION_FAILED");
 
 /// Refusals that are not about the token: our secret is wrong, or the provider
 /// is in trouble. Clients cannot help that.

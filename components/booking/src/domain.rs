@@ -9,8 +9,8 @@ pub mod students;
 
 use sdk::{Code, Error, choice, id};
 
-const COURSE_INACTIVE: Code = Code::new(400, "COURSE_INACTIVE");
-const COURSE_NOT_FOUND: Code = Code::new(404, "COURSE_NOT_FOUND");
+pub const COURSE_INACTIVE: Code = Code::new(400, "COURSE_INACTIVE");
+pub const COURSE_NOT_FOUND: Code = Code::new(404, "COURSE_NOT_FOUND");
 
 id! {
     pub BookingId;

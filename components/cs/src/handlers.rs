@@ -6,11 +6,12 @@ pub mod guest;
 pub mod tasks;
 
 use crate::domain::messages::Message;
+use schemars::JsonSchema;
 use sdk::Stored;
 use serde::Serialize;
 
 /// What was sent, as it is stored.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 pub struct Sent {
     message: Message,
 }

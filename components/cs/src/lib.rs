@@ -14,9 +14,14 @@ mod live;
 mod settings;
 mod store;
 
+use domain::{
+    sessions::{CHAT_ALREADY_ASSIGNED, CHAT_SESSION_CLOSED, CHAT_SESSION_NOT_FOUND},
+    token::{CHAT_FORBIDDEN, CHAT_TOKEN_MISSING, HEADER, READER_REFUSALS},
+};
 use handlers::{desk, guest, tasks};
 use sdk::{
     Role::Admin,
+    codes::{INVALID_USER_ROLE, NOT_FOUND},
     route::{
         Access::{Internal, Optional, Public, Roles},
         Route, get, patch, post,
@@ -30,15 +35,32 @@ fn routes() -> Vec<Route> {
     vec![
         post("/api/cs/sessions", Public, guest::start),
         // Optional, for the credential is the guest's token or an admin's.
-        get("/api/cs/sessions/:sessionId", Optional, guest::show),
-        post("/api/cs/sessions/:sessionId/messages", Public, guest::send),
-        get("/api/cs/sessions/:sessionId/messages", Optional, guest::messages),
+        get("/api/cs/sessions/:sessionId", Optional, guest::show).needs_token(HEADER).fails(&READER_REFUSALS),
+        post("/api/cs/sessions/:sessionId/messages", Public, guest::send).needs_token(HEADER).fails(&[
+            CHAT_TOKEN_MISSING,
+            CHAT_FORBIDDEN,
+            CHAT_SESSION_NOT_FOUND,
+            CHAT_SESSION_CLOSED,
+        ]),
+        get("/api/cs/sessions/:sessionId/messages", Optional, guest::messages)
+            .needs_token(HEADER)
+            .fails(&READER_REFUSALS),
         get("/api/cs/admin/sessions", admin, desk::list),
         get("/api/cs/admin/my-sessions", admin, desk::list_mine),
-        get("/api/cs/admin/sessions/:sessionId", admin, desk::show),
-        post("/api/cs/admin/sessions/:sessionId/assign", admin, desk::assign),
-        post("/api/cs/admin/sessions/:sessionId/messages", admin, desk::send),
-        patch("/api/cs/admin/sessions/:sessionId/status", admin, desk::set_status),
+        get("/api/cs/admin/sessions/:sessionId", admin, desk::show).fails(&[CHAT_SESSION_NOT_FOUND]),
+        post("/api/cs/admin/sessions/:sessionId/assign", admin, desk::assign).fails(&[
+            INVALID_USER_ROLE,
+            CHAT_SESSION_NOT_FOUND,
+            NOT_FOUND,
+            CHAT_ALREADY_ASSIGNED,
+            CHAT_SESSION_CLOSED,
+        ]),
+        post("/api/cs/admin/sessions/:sessionId/messages", admin, desk::send).fails(&[
+            CHAT_SESSION_NOT_FOUND,
+            CHAT_ALREADY_ASSIGNED,
+            CHAT_SESSION_CLOSED,
+        ]),
+        patch("/api/cs/admin/sessions/:sessionId/status", admin, desk::set_status).fails(&[CHAT_SESSION_NOT_FOUND]),
         post("/api/cs/tasks/close-idle", Internal, tasks::close_idle),
     ]
 }

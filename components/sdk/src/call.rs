@@ -89,9 +89,9 @@ impl Call {
         Some(Error::new(code.unwrap_or(codes::AUTH_INVALID_TOKEN), "The access token was not accepted"))
     }
 
-    /// The first header of that lower-case name.
+    /// The first header of that name, in whatever case.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.request.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+        self.request.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
     /// The value of a `:name` segment.

@@ -33,14 +33,21 @@ pub mod codes {
 
     pub const VALIDATION_ERROR: Code = Code::new(400, "VALIDATION_ERROR");
     pub const INVALID_USER_ROLE: Code = Code::new(400, "INVALID_USER_ROLE");
+    pub const AUTH_MISSING_TOKEN: Code = Code::new(401, "AUTH_MISSING_TOKEN");
     pub const AUTH_INVALID_FORMAT: Code = Code::new(401, "AUTH_INVALID_FORMAT");
     pub const AUTH_INVALID_TOKEN: Code = Code::new(401, "AUTH_INVALID_TOKEN");
     pub const AUTH_TOKEN_EXPIRED: Code = Code::new(401, "AUTH_TOKEN_EXPIRED");
     pub const AUTH_UNAUTHORIZED: Code = Code::new(401, "AUTH_UNAUTHORIZED");
     pub const AUTH_NO_ROLE: Code = Code::new(401, "AUTH_NO_ROLE");
+    pub const SERVICE_AUTH_MISSING: Code = Code::new(401, "SERVICE_AUTH_MISSING");
+    pub const SERVICE_AUTH_INVALID: Code = Code::new(401, "SERVICE_AUTH_INVALID");
     pub const AUTH_FORBIDDEN: Code = Code::new(403, "AUTH_FORBIDDEN");
     pub const NOT_FOUND: Code = Code::new(404, "NOT_FOUND");
+    pub const ROUTE_NOT_FOUND: Code = Code::new(404, "ROUTE_NOT_FOUND");
+    pub const METHOD_NOT_ALLOWED: Code = Code::new(405, "METHOD_NOT_ALLOWED");
     pub const DB_DUPLICATE_ENTRY: Code = Code::new(409, "DB_DUPLICATE_ENTRY");
+    pub const PAYLOAD_TOO_LARGE: Code = Code::new(413, "PAYLOAD_TOO_LARGE");
+    pub const RATE_LIMIT_EXCEEDED: Code = Code::new(429, "RATE_LIMIT_EXCEEDED");
     pub const DB_QUERY_ERROR: Code = Code::new(500, "DB_QUERY_ERROR");
     pub const INTERNAL_SERVER_ERROR: Code = Code::new(500, "INTERNAL_SERVER_ERROR");
     pub const DB_CONNECTION_ERROR: Code = Code::new(503, "DB_CONNECTION_ERROR");

@@ -26,7 +26,7 @@ pub enum Input {
     Query(Vec<Member>),
     Body {
         required: bool,
-        members: Vec<Member>,
+        schema: Value,
     },
 }
 
@@ -118,7 +118,7 @@ impl<T: Request> Extract for Body<T> {
     }
 
     fn inputs() -> Vec<Input> {
-        vec![Input::Body { required: true, members: T::members() }]
+        vec![Input::Body { required: true, schema: T::object() }]
     }
 }
 
@@ -129,7 +129,7 @@ impl<T: Request> Extract for OptionalBody<T> {
     }
 
     fn inputs() -> Vec<Input> {
-        vec![Input::Body { required: false, members: T::members() }]
+        vec![Input::Body { required: false, schema: T::object() }]
     }
 }
 

@@ -4,7 +4,8 @@
 //! path, who may call it, and a handler whose argument types say what it reads
 //! from path, query and body and by which rules. This crate judges a request by
 //! those declarations, in the order of the API contract, before a handler runs.
-//! The same declarations can be read as data ([`Route::inputs`]).
+//! The same declarations, with the types of the answers, are the API's
+//! description ([`openapi`]).
 //!
 //! | module | answers |
 //! |---|---|
@@ -13,6 +14,7 @@
 //! | [`request`], [`field`] | what a request may contain |
 //! | [`problem`], [`error`] | what is said when it does not |
 //! | [`reply`], [`page`] | what is said when it does |
+//! | [`openapi`] | all of this as a document |
 //! | [`database`], [`row`], [`events`], [`redis`], [`settings`], [`log`], [`tokens`], [`http_client`], [`components`] | what the host offers |
 //!
 //! It deliberately keeps nothing between two calls, knows no domain, and leaves
@@ -47,9 +49,9 @@ pub use call::{Call, Principal, Role};
 pub use error::{Code, Error, Result, codes};
 pub use extract::{Body, OptionalBody, Path, Query, Unread};
 pub use field::{Amount, Email, Int, List, Money, Text, Uuid, Verbatim, Whatsapp};
-pub use page::{Listing, Page};
+pub use page::{Item, Listing, Page};
 pub use problem::{Flaw, Problem, Problems};
-pub use reply::{Ack, Created, Data, Stored, WithMeta};
+pub use reply::{Ack, Created, Data, Id, Stored, WithMeta};
 pub use request::{Patch, Sent};
 pub use route::Route;
 pub use time::{Date, Since, Timestamp, Until};

@@ -8,8 +8,9 @@ use crate::{
     problem::Problems,
     request::{Member, Presence, Source},
 };
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer, ser::SerializeMap};
-use serde_json::json;
+use std::borrow::Cow;
 
 /// Which part of a list is asked for. Admins may ask for longer pages.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -60,14 +61,21 @@ impl Extract for Page {
 
     fn inputs() -> Vec<Input> {
         let number = Member { name: "page", required: false, schema: <Number as Presence>::schema() };
-        let limit = Member { name: "limit", required: false, schema: <AdminLimit as Presence>::schema() };
+        let mut limit = Member { name: "limit", required: false, schema: <AdminLimit as Presence>::schema() };
+        limit.schema["default"] = Self::DEFAULT_LIMIT.into();
+        limit.schema["description"] = "More than 100 only for admins.".into();
         vec![Input::Query(vec![number, limit])]
     }
 }
 
+/// What lists hold.
+pub trait Item {
+    /// The noun under which a list of them is answered.
+    const PLURAL: &'static str;
+}
+
 /// One page of a list, under the plural noun of what it holds.
 pub struct Listing<T> {
-    key: &'static str,
     items: Vec<T>,
     page: Page,
     total: i64,
@@ -77,7 +85,6 @@ impl<T> Listing<T> {
     /// Reads the page, and counts the items of all pages unless the page tells
     /// their number: it does if it is not full, for the list ends in it.
     pub fn read<E>(
-        key: &'static str,
         page: Page,
         items: impl FnOnce() -> Result<Vec<T>, E>,
         count: impl FnOnce() -> Result<i64, E>,
@@ -86,19 +93,49 @@ impl<T> Listing<T> {
         let found = i64::try_from(items.len()).unwrap_or(i64::MAX);
         let ends_here = found < page.limit && (found > 0 || page.number == 1);
         let total = if ends_here { page.skipped().saturating_add(found) } else { count()? };
-        Ok(Self { key, items, page, total })
+        Ok(Self { items, page, total })
     }
 }
 
-impl<T: Serialize> Serialize for Listing<T> {
+/// Where in the list the page stands.
+#[derive(JsonSchema, Serialize)]
+struct Pagination {
+    page: i64,
+    limit: i64,
+    total: i64,
+    total_pages: i64,
+}
+
+impl<T: Item + Serialize> Serialize for Listing<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Page { number, limit } = self.page;
-        let total_pages = self.total / limit + i64::from(self.total % limit > 0);
-        let pagination = json!({ "page": number, "limit": limit, "total": self.total, "total_pages": total_pages });
+        let Self { page: Page { number, limit }, total, .. } = *self;
+        let total_pages = total / limit + i64::from(total % limit > 0);
+        let pagination = Pagination { page: number, limit, total, total_pages };
         let mut map = serializer.serialize_map(Some(2))?;
-        map.serialize_entry(self.key, &self.items)?;
+        map.serialize_entry(T::PLURAL, &self.items)?;
         map.serialize_entry("pagination", &pagination)?;
         map.end()
+    }
+}
+
+impl<T: Item + JsonSchema> JsonSchema for Listing<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        T::PLURAL.into()
+    }
+
+    fn json_schema(schemas: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "object",
+            "properties": {
+                T::PLURAL: schemas.subschema_for::<Vec<T>>(),
+                "pagination": schemas.subschema_for::<Pagination>(),
+            },
+            "required": [T::PLURAL, "pagination"],
+        })
     }
 }
 
@@ -110,7 +147,11 @@ mod tests {
         call::tests::{bare_request, request_of},
         problem::Flaw,
     };
-    use serde_json::Value;
+    use serde_json::{Value, json};
+
+    impl Item for i64 {
+        const PLURAL: &'static str = "rooms";
+    }
 
     fn page(request: Request, query: &str) -> Result<Page, Vec<(String, Flaw)>> {
         let call = Call::new(Request { query: query.into(), ..request }, &[]).map_err(|_| vec![])?;
@@ -131,7 +172,7 @@ mod tests {
     /// Two of a page of two, out of five.
     fn listing(number: i64, items: Vec<i64>) -> Value {
         let page = Page { number, limit: 2 };
-        json!(Listing::read("rooms", page, || Ok::<_, ()>(items), || Ok(5)).ok())
+        json!(Listing::read(page, || Ok::<_, ()>(items), || Ok(5)).ok())
     }
 
     #[test]

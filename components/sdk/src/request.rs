@@ -23,6 +23,11 @@ pub trait Request: Sized {
     fn read(source: &Source<'_>) -> Result<Self, Problems>;
 
     fn members() -> Vec<Member>;
+
+    /// The JSON schema of a body, as far as one can say what is read.
+    fn object() -> Value {
+        object(Self::members())
+    }
 }
 
 /// One member, for documents made from the declarations.
@@ -31,6 +36,38 @@ pub struct Member {
     pub name: &'static str,
     pub required: bool,
     pub schema: Value,
+}
+
+impl Member {
+    /// The member is read under that name as well.
+    pub fn or(mut self, alias: &str) -> Self {
+        if let Some(schema) = self.schema.as_object_mut() {
+            schema.insert("description".into(), format!("Also read as `{alias}`.").into());
+        }
+        self
+    }
+}
+
+/// An object of these members, and of any others, which are ignored.
+pub fn object(members: Vec<Member>) -> Value {
+    let required: Vec<&str> = members.iter().filter(|member| member.required).map(|member| member.name).collect();
+    let mut schema = json!({ "type": "object", "properties": {}, "required": required });
+    for Member { name, schema: member, .. } in members {
+        match name.strip_suffix('*') {
+            None => schema["properties"][name] = member,
+            Some(start) => schema["patternProperties"][format!("^{start}")] = member,
+        }
+    }
+    schema
+}
+
+/// As [`object`], with at least one of the members that may be sent.
+pub fn partial_object(members: Vec<Member>) -> Value {
+    let may_be_sent = members.iter().filter(|member| member.schema != Value::Bool(false));
+    let one: Vec<Value> = may_be_sent.map(|member| json!({ "required": [member.name] })).collect();
+    let mut schema = object(members);
+    schema["anyOf"] = one.into();
+    schema
 }
 
 /// Where a request's members are looked up.
@@ -85,11 +122,7 @@ impl<T: Request> Field for T {
     }
 
     fn schema() -> Value {
-        let members = T::members();
-        let required: Vec<&str> = members.iter().filter(|member| member.required).map(|member| member.name).collect();
-        let properties: Map<String, Value> =
-            members.into_iter().map(|member| (member.name.to_owned(), member.schema)).collect();
-        json!({ "type": "object", "properties": properties, "required": required })
+        T::object()
     }
 }
 
@@ -133,10 +166,16 @@ fn is_null(input: &Input<'_>) -> bool {
 }
 
 fn nullable(mut schema: Value) -> Value {
-    if let Some(kind) = schema.get_mut("type") {
+    // Of null a format says nothing, but not every reader knows.
+    let has_format = schema.get("format").is_some();
+    if let Some(kind) = schema.get_mut("type").filter(|_| !has_format) {
         *kind = Value::Array(vec![kind.take(), "null".into()]);
+        if let Some(words) = schema.get_mut("enum").and_then(Value::as_array_mut) {
+            words.push(Value::Null);
+        }
+        return schema;
     }
-    schema
+    json!({ "anyOf": [schema, { "type": "null" }] })
 }
 
 impl<T: Field> Presence for T {
@@ -303,13 +342,19 @@ macro_rules! request {
                     name: $crate::request!(@name $field $($outer)?),
                     required: <$type as $crate::request::Presence>::REQUIRED,
                     schema: <$type as $crate::request::Presence>::schema(),
-                }),+]
+                }$(.or(stringify!($alias)))?),+]
+            }
+
+            fn object() -> $crate::__private::serde_json::Value {
+                $crate::request!(@object $kind)(Self::members())
             }
         }
     };
     (@name $field:ident) => { stringify!($field) };
     (@name $field:ident $outer:ident) => { stringify!($outer) };
     (@name $field:ident $outer:literal) => { $outer };
+    (@object whole) => { $crate::request::object };
+    (@object partial) => { $crate::request::partial_object };
     (@nonempty whole $($rest:tt)+) => {};
     (@nonempty partial $problems:ident $($field:ident)+) => {
         if $(!$crate::request::Presence::is_given(&$field))&&+ {
@@ -432,6 +477,23 @@ mod tests {
             members.iter().map(|m| (m.name, m.required)).collect::<Vec<_>>(),
             [("title", true), ("tags", false), ("isActive", false), ("min", false), ("max", false),]
         );
-        assert_eq!(members[0].schema, json!({ "type": "string", "minLength": 1, "maxLength": 5 }));
+        let pattern = r"^[^\x00]*[^\x00\s][^\x00]*$";
+        let title = json!({ "type": "string", "minLength": 1, "maxLength": 5, "pattern": pattern });
+        assert_eq!(members[0].schema, title);
+        assert_eq!(members[2].schema["description"], "Also read as `active`.");
+        let partial = Partial::object();
+        assert_eq!(partial["anyOf"], json!([{ "required": ["title"] }, { "required": ["note"] }]));
+        assert_eq!(partial["properties"]["note"]["type"], json!(["integer", "null"]));
+        let guarded = Guarded::object();
+        assert_eq!(guarded["patternProperties"], json!({ "^password": false }));
+        assert_eq!(guarded["anyOf"], json!([{ "required": ["title"] }]));
+    }
+
+    #[test]
+    fn null_is_one_of_the_words_where_it_may_be_sent() {
+        let role = <Option<crate::Role> as Presence>::schema();
+        assert_eq!(role["enum"], json!(["admin", "instructor", "student", null]));
+        let since = <Option<crate::Since> as Presence>::schema();
+        assert_eq!(since["anyOf"][1], json!({ "type": "null" }));
     }
 }

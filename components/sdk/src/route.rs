@@ -8,14 +8,15 @@ use crate::{
     __private::{Request, Response, RouteRow},
     bindings::shema::http::types,
     call::{Call, Role},
-    error::{Error, Result},
+    error::{Code, Error, Result, codes},
     extract::{Extract, Input},
     log,
     problem::Problems,
-    reply::{self, Reply},
+    reply::{self, Answers, Reply},
     time::Timestamp,
 };
-use serde_json::Map;
+use schemars::SchemaGenerator;
+use serde_json::{Map, Value};
 
 pub use types::Method;
 
@@ -49,8 +50,14 @@ pub struct Route {
     pub status: u16,
     /// Says so in the header `Deprecation`.
     pub deprecated: bool,
+    /// Of the handler, with its modules.
+    pub handler: &'static str,
+    /// The header of a credential of its own, and whether there has to be one.
+    pub token: Option<(&'static str, bool)>,
     names: Vec<&'static str>,
+    failures: &'static [Code],
     inputs: fn() -> Vec<Input>,
+    answers: fn(&mut SchemaGenerator, Option<Value>) -> Answers,
     run: Run,
 }
 
@@ -69,8 +76,70 @@ impl Route {
         &self.names
     }
 
+    /// The statuses of success, each with the schema of its body.
+    pub fn answers(&self, schemas: &mut SchemaGenerator) -> Answers {
+        (self.answers)(schemas, None)
+    }
+
     pub fn deprecated(self) -> Self {
         Self { deprecated: true, ..self }
+    }
+
+    /// Refusals by rules of the domain: what the declaration of the route does
+    /// not say already.
+    pub fn fails(self, failures: &'static [Code]) -> Self {
+        Self { failures, ..self }
+    }
+
+    /// Who calls needs a credential in that header, instead of what `access`
+    /// asks for.
+    pub fn needs_token(self, header: &'static str) -> Self {
+        Self { token: Some((header, true)), ..self }
+    }
+
+    /// A credential in that header is looked at if there is one.
+    pub fn takes_token(self, header: &'static str) -> Self {
+        Self { token: Some((header, false)), ..self }
+    }
+
+    /// All refusals that a client can get, be they the handler's, this crate's
+    /// or the host's.
+    pub fn failures(&self) -> Vec<Code> {
+        let user = [
+            codes::AUTH_MISSING_TOKEN,
+            codes::AUTH_INVALID_FORMAT,
+            codes::AUTH_INVALID_TOKEN,
+            codes::AUTH_TOKEN_EXPIRED,
+            codes::AUTH_UNAUTHORIZED,
+            codes::AUTH_NO_ROLE,
+        ];
+        let service = [codes::SERVICE_AUTH_MISSING, codes::SERVICE_AUTH_INVALID];
+        let mut all: Vec<Code> = match self.access {
+            Access::Public | Access::Optional | Access::Internal => vec![],
+            Access::User => user.to_vec(),
+            Access::Roles(_) | Access::OwnerOr(..) => [&user[..], &[codes::AUTH_FORBIDDEN]].concat(),
+            Access::Service => service.to_vec(),
+            Access::UserOrService => [&user[..], &service].concat(),
+        };
+        let has_body = matches!(self.method, Method::Post | Method::Put | Method::Patch);
+        if has_body {
+            all.push(codes::PAYLOAD_TOO_LARGE);
+        }
+        if has_body || !self.inputs().is_empty() {
+            all.push(codes::VALIDATION_ERROR);
+        }
+        all.extend([
+            codes::ROUTE_NOT_FOUND,
+            codes::METHOD_NOT_ALLOWED,
+            codes::RATE_LIMIT_EXCEEDED,
+            codes::DB_QUERY_ERROR,
+            codes::INTERNAL_SERVER_ERROR,
+            codes::DB_CONNECTION_ERROR,
+            codes::SERVICE_UNAVAILABLE,
+            codes::REQUEST_TIMEOUT,
+        ]);
+        all.extend(self.failures.iter().filter(|code| !all.contains(code)).copied().collect::<Vec<_>>());
+        all
     }
 }
 
@@ -91,6 +160,10 @@ fn route<A, H: Handler<A>>(method: Method, path: &'static str, access: Access, h
         access,
         status: H::STATUS,
         deprecated: false,
+        handler: std::any::type_name::<H>(),
+        token: None,
+        failures: &[],
+        answers: H::answers,
         names: path.split('/').filter_map(|segment| segment.strip_prefix(':')).collect(),
         inputs: H::inputs,
         run: Box::new(move |call| handler.run(call)),
@@ -104,6 +177,8 @@ pub trait Handler<A>: Send + Sync + 'static {
     fn run(&self, call: &Call) -> Result<(u16, Vec<u8>)>;
 
     fn inputs() -> Vec<Input>;
+
+    fn answers(schemas: &mut SchemaGenerator, meta: Option<Value>) -> Answers;
 }
 
 macro_rules! handler {
@@ -129,6 +204,10 @@ macro_rules! handler {
             fn inputs() -> Vec<Input> {
                 let inputs: Vec<Vec<Input>> = vec![$($argument::inputs()),*];
                 inputs.concat()
+            }
+
+            fn answers(schemas: &mut SchemaGenerator, meta: Option<Value>) -> Answers {
+                R::answers(schemas, meta)
             }
         }
     };
@@ -170,6 +249,10 @@ pub fn handle(routes: &'static [Route], request: Request) -> Response {
         if let Some(cause) = error.cause() {
             log::error(&cause);
         }
+        if let Some(route) = route.filter(|route| !route.failures().contains(&error.code())) {
+            // Clients go by what is declared, so a code too many is a mistake.
+            log::error(&format!("{} answers {}, which its route does not declare", route.handler, error.code().name));
+        }
         reply::response(error.code().status, error.body(&id, received_at))
     });
     if route.is_some_and(|route| route.deprecated) {
@@ -202,7 +285,9 @@ mod tests {
         call::tests::{bare_request, request_of},
         request,
     };
-    use serde_json::{Value, json};
+    use schemars::JsonSchema;
+    use serde::Serialize;
+    use serde_json::json;
     use std::sync::LazyLock;
 
     request! {
@@ -225,18 +310,23 @@ mod tests {
         Ok(Data(id))
     }
 
-    fn late(call: &Call, body: Unread<OptionalBody<Filter>>) -> Result<Ack> {
+    #[derive(JsonSchema, Serialize)]
+    struct Found {
+        search: bool,
+    }
+
+    fn late(call: &Call, body: Unread<OptionalBody<Filter>>) -> Result<Ack<Found>> {
         if call.has_role(Role::Student) {
             return Err(Error::forbidden(call));
         }
-        body.read(call).map(|OptionalBody(filter)| Ack::new("done").with("search", filter.search))
+        body.read(call).map(|OptionalBody(filter)| Ack::new("done").with(Found { search: filter.search.is_some() }))
     }
 
     static ROUTES: LazyLock<Vec<Route>> = LazyLock::new(|| {
         vec![
             post("/api/things/:thingId", Access::Roles(&[Role::Admin]), echo).deprecated(),
             get("/api/users/:id", Access::OwnerOr("id", &[Role::Admin]), own),
-            post("/api/late", Access::Public, late),
+            post("/api/late", Access::Public, late).fails(&[codes::AUTH_FORBIDDEN]),
         ]
     });
 
@@ -313,7 +403,7 @@ mod tests {
     #[test]
     fn an_optional_body_may_be_absent_but_not_wrong() {
         let sent = |body: &str| answer(Request { route: 2, params: vec![], ..thing("admin", "", "", body) });
-        let data = json!({ "message": "done", "search": null });
+        let data = json!({ "message": "done", "search": false });
         assert_eq!([sent("").1, sent("{}").1].map(|answer| answer["data"].clone()), [data.clone(), data]);
         assert_eq!(sent("").1["message"], "done");
         assert_eq!([sent("[]").0, sent(r#"{"search":5}"#).0], [400, 400]);
@@ -335,5 +425,9 @@ mod tests {
         let route = &ROUTES[0];
         assert_eq!((route.method, route.status, route.names()), (Method::Post, 201, ["thingId"].as_slice()));
         assert_eq!(route.inputs().len(), 3);
+        let statuses: Vec<u16> = route.failures().iter().map(|code| code.status).collect();
+        assert!([400, 401, 403, 404, 405, 413, 429, 500, 503, 504].iter().all(|status| statuses.contains(status)));
+        let public: Vec<u16> = ROUTES[2].failures().iter().map(|code| code.status).collect();
+        assert!(!public.contains(&401) && public.contains(&403), "{public:?}");
     }
 }

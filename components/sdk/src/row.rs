@@ -47,7 +47,8 @@ impl<T: FromRow> FromRow for Option<T> {
     }
 }
 
-/// Declares a struct that a row gives and that serializes as it stands.
+/// Declares a struct that a row gives and that serializes as it stands, and is
+/// described so.
 ///
 /// A field is the column of its name; `as "room_"` makes it a struct of its own,
 /// of the columns `room_…`, or an `Option` of one, none if all of them are null.
@@ -60,7 +61,8 @@ macro_rules! row {
         }
     )+) => {$(
         $(#[$meta])*
-        #[derive(Clone, Debug, $crate::__private::serde::Serialize)]
+        #[derive(Clone, Debug, $crate::__private::schemars::JsonSchema, $crate::__private::serde::Serialize)]
+        #[schemars(crate = "sdk::__private::schemars")]
         #[serde(crate = "sdk::__private::serde")]
         $vis struct $name {
             $($(#[$field_meta])* $field_vis $field: $type),+

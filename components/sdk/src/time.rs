@@ -240,6 +240,8 @@ impl Field for Until {
     }
 }
 
+crate::__shown_as_read!(Timestamp, Date);
+
 fn bound(input: Input<'_>, of_day: fn(Date) -> Timestamp) -> Result<Timestamp, Problems> {
     let text = input.text()?;
     let bound = Date::parse(text).map(of_day).or_else(|| Timestamp::parse(text));

@@ -46,13 +46,11 @@ impl Registry {
     pub async fn call(&self, call: Inside<'_>) -> Result<Response, String> {
         let slot = self.slots().find(|slot| slot.name == call.component).ok_or("there is no such component")?;
         let version = slot.live.load_full().ok_or("it is not loaded")?;
-        let Found::Route { index, route, params } = version.find(Some(call.method), call.path) else {
+        let Found::Route { index, route, params } = version.find(Some(call.method), call.path, call.internal) else {
             return Err(format!("it has no route for {}", call.path));
         };
-        match (route.access, &call.caller) {
-            (Access::Internal, _) if !call.internal => return Err(format!("it has no route for {}", call.path)),
-            (Access::User, Caller::Service(_) | Caller::Anonymous) => return Ok(unauthorized()),
-            _ => (),
+        if route.access == Access::User && !matches!(call.caller, Caller::User(_)) {
+            return Ok(unauthorized());
         }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let request = Request {

@@ -5,9 +5,11 @@
 //! touching another: one connection belongs to one call, and it is rolled
 //! back, reset or closed before anybody else gets it.
 //!
+//! - `footprint`: whether a statement leaves something in its session.
 //! - `statement`: runs one statement within the caps.
 //! - `value`: typed values in and out of PostgreSQL's binary format.
 
+mod footprint;
 mod numeric;
 mod statement;
 mod value;
@@ -69,6 +71,8 @@ pub struct Session {
     /// Set while the connection is in use: if the call is cut off in between,
     /// the connection is in an unknown state.
     busy: bool,
+    /// Set when the session may not be as it was.
+    touched: bool,
     bytes_left: usize,
     time: Duration,
 }
@@ -93,8 +97,15 @@ impl Session {
         }
     }
 
-    pub async fn run(&mut self, sql: String, params: &[Value], rows: bool) -> Result<Outcome, Error> {
+    /// Runs a statement of the component.
+    async fn run(&mut self, sql: String, params: &[Value], rows: bool) -> Result<Outcome, Error> {
         statement::check_allowed(&sql)?;
+        self.touched |= footprint::leaves_something(&sql);
+        self.run_trusted(sql, params, rows).await
+    }
+
+    /// Runs a statement of the host's own.
+    pub async fn run_trusted(&mut self, sql: String, params: &[Value], rows: bool) -> Result<Outcome, Error> {
         let grant = self.grant()?;
         let caps = Caps { rows: if rows { grant.max_rows } else { 0 }, bytes: self.bytes_left };
         let limit = grant.statement_timeout + GRACE;
@@ -210,7 +221,8 @@ impl Session {
         }
     }
 
-    /// Parts with the connection, behind the answer: nobody waits for it.
+    /// Parts with the connection. If it has to be cleaned, then behind the
+    /// answer: nobody waits for it.
     fn leave(&mut self) {
         let Some(lease) = self.lease.take() else { return };
         if self.busy {
@@ -218,6 +230,10 @@ impl Session {
             return;
         }
         let in_transaction = self.open.take().is_some();
+        if !in_transaction && !std::mem::take(&mut self.touched) {
+            lease.give_back();
+            return;
+        }
         // Outside a runtime (the host is stopping) dropping closes it.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(lease.clean_and_give_back(in_transaction));

@@ -36,6 +36,13 @@ impl Registry {
         self.slots.values()
     }
 
+    /// Prefixes, each with the one that it stands for, in order.
+    pub fn aliases(&self) -> impl Iterator<Item = (&str, &str)> {
+        let sorted: BTreeMap<&str, &str> =
+            self.aliases.iter().map(|(alias, path)| (alias.as_str(), path.as_str())).collect();
+        sorted.into_iter()
+    }
+
     /// The component with the longest mount that `path` lies under.
     pub fn find(&self, path: &str) -> Option<&Arc<Slot>> {
         prefixes(path).find_map(|prefix| self.mounts.get(prefix))

@@ -41,7 +41,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("listen_addresses", ""),
     ("port", "5432"),
     ("unix_socket_permissions", "0700"),
-    ("max_connections", "200"),
+    ("max_connections", "300"),
     ("shared_buffers", "128MB"),
     // What was acknowledged survives a power cut.
     ("fsync", "on"),

@@ -4,12 +4,15 @@
 //! The calls run at once and inside the process. A part that fails takes its
 //! declared place-holder and never spoils the whole.
 
-use super::{Gateway, Line, dispatch};
+use super::{Gateway, Line, dispatch, openapi};
 use crate::{
     capability::{calls::Inside, tokens::verify::Verified},
-    component::bindings::{
-        Route,
-        http::{Access, Caller, Method},
+    component::{
+        bindings::{
+            Route,
+            http::{Access, Caller, Method},
+        },
+        description::{Description, template},
     },
     config::{Aggregate, Part},
     error::Refusal,
@@ -26,6 +29,9 @@ use uuid::Uuid;
 
 /// For each part; a page is better with a hole than late.
 const PART_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The name of bearer tokens in the description of the API.
+pub const BEARER: &str = "bearer";
 
 pub struct Aggregates {
     list: Vec<Aggregate>,
@@ -53,6 +59,15 @@ impl Aggregates {
             added.with_context(|| format!("aggregates: the path {} conflicts with another", aggregate.path))?;
         }
         Ok(Aggregates { list, paths })
+    }
+
+    /// The aggregates as paths of the API's description. What is taken from a
+    /// component is described as it describes it.
+    pub fn describe(&self, components: &Description) -> Vec<(String, Map<String, Value>)> {
+        let described = |aggregate: &Aggregate| {
+            (template(&aggregate.path), Map::from_iter([("get".to_owned(), describe(aggregate, components))]))
+        };
+        self.list.iter().map(described).collect()
     }
 
     /// The aggregate at a path, and the values of its parameters by name.
@@ -158,6 +173,99 @@ impl Gateway {
             None => Outcome::Failed,
         }
     }
+}
+
+fn describe(aggregate: &Aggregate, components: &Description) -> Value {
+    let mut data = Map::new();
+    let mut health = Map::new();
+    for part in &aggregate.parts {
+        data.insert(part.field.clone(), describe_part(part, components));
+        health.insert(part.service.clone(), json!({ "type": "boolean" }));
+    }
+    data.extend(aggregate.constants.iter().map(|(name, value)| (name.clone(), json!({ "const": value }))));
+    let object = |members: Map<String, Value>| {
+        let names: Vec<String> = members.keys().cloned().collect();
+        json!({ "type": "object", "properties": members, "required": names })
+    };
+    data.insert("servicesHealth".into(), object(health));
+    let text = json!({ "type": "string" });
+    let meta = json!({ "timestamp": { "type": "string", "format": "date-time" }, "requestId": text });
+    let envelope = Map::from_iter([
+        ("success".into(), json!({ "const": true })),
+        ("data".into(), object(data)),
+        ("meta".into(), json!({ "type": "object", "properties": meta, "required": ["timestamp", "requestId"] })),
+    ]);
+
+    let names = || aggregate.path.split('/').filter_map(|segment| segment.strip_prefix(':'));
+    let mut missing = vec!["ROUTE_NOT_FOUND"];
+    if aggregate.parts.iter().any(|part| part.required) {
+        missing.push("NOT_FOUND");
+    }
+    let mut responses = json!({
+        "200": openapi::answer("Done", &object(envelope)),
+        "401": openapi::refusal(&[
+            "AUTH_MISSING_TOKEN", "AUTH_INVALID_FORMAT", "AUTH_INVALID_TOKEN", "AUTH_TOKEN_EXPIRED",
+            "AUTH_UNAUTHORIZED", "AUTH_NO_ROLE",
+        ]),
+        "403": openapi::refusal(&["AUTH_FORBIDDEN"]),
+        "404": openapi::refusal(&missing),
+        "405": openapi::refusal(&["METHOD_NOT_ALLOWED"]),
+        "429": openapi::refusal(&["RATE_LIMIT_EXCEEDED"]),
+        "500": openapi::refusal(&["INTERNAL_SERVER_ERROR"]),
+        "503": openapi::refusal(&["DB_CONNECTION_ERROR"]),
+    });
+    if names().next().is_some() {
+        responses["400"] = openapi::refusal(&["VALIDATION_ERROR"]);
+    }
+    let id = json!({ "type": "string", "format": "uuid" });
+    let parameters: Vec<Value> =
+        names().map(|name| json!({ "in": "path", "name": name, "required": true, "schema": id })).collect();
+    let words = aggregate.path.trim_start_matches("/api").split('/');
+    let words: Vec<&str> = words.filter(|word| !word.is_empty() && !word.starts_with(':')).collect();
+    json!({
+        "operationId": format!("host.{}", words.join(".")),
+        "summary": format!("Several components at once: {}", words.join(" ")),
+        "tags": ["host"],
+        "security": [{ BEARER: [] }],
+        "parameters": parameters,
+        "responses": responses,
+    })
+}
+
+fn describe_part(part: &Part, components: &Description) -> Value {
+    let whole = picked(part, components).filter(|_| part.only.is_empty());
+    let otherwise = match &part.otherwise {
+        Value::Array(_) => json!({ "type": "array" }),
+        Value::Number(_) => json!({ "type": "number" }),
+        // Of an object some members are kept, or there is none at all.
+        Value::Object(_) => json!({ "type": "object" }),
+        _ if part.only.is_empty() => json!({}),
+        _ => json!({ "type": ["object", "null"] }),
+    };
+    match (whole, &part.otherwise) {
+        (None, _) => otherwise,
+        (Some(schema), Value::Array(_) | Value::Number(_)) => schema,
+        (Some(schema), otherwise) => json!({ "anyOf": [schema, { "const": otherwise }] }),
+    }
+}
+
+/// The schema of what a part takes from a component's answer, if that is
+/// described.
+fn picked(part: &Part, components: &Description) -> Option<Value> {
+    let shape = |path: &str| {
+        path.split('/').map(|s| if s.starts_with(['{', ':']) { "" } else { s }).collect::<Vec<_>>().join("/")
+    };
+    let path = part.path.split('?').next().map(shape)?;
+    let (_, item) = components.paths.iter().find(|(template, _)| shape(template) == path)?;
+    let mut schema = item.get("get")?.pointer("/responses/200/content/application~1json/schema")?;
+    for name in part.pick.split('/').skip(1) {
+        if let Some(target) = schema.get("$ref").and_then(Value::as_str) {
+            let mut steps = target.strip_prefix("#/components/")?.split('/');
+            schema = components.components.get(steps.next()?)?.get(steps.next()?)?;
+        }
+        schema = schema.get("properties")?.get(name)?;
+    }
+    Some(schema.clone())
 }
 
 /// In the order of the contract: role and ownership, then the path.

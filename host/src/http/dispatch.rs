@@ -14,6 +14,7 @@ use crate::{
             http::{Access, Caller, Method as RouteMethod},
         },
         instance::Failure,
+        method_name,
     },
     error::Refusal,
 };
@@ -23,13 +24,16 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
+use hyper::body::Body as _;
 use std::{
     net::{IpAddr, Ipv4Addr},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 const MAX_BODY_BYTES: usize = 1 << 20;
+/// What is read of a body beyond, so that the client gets to read its answer.
+const MAX_DISCARDED_BYTES: usize = 8 << 20;
 /// For the whole body; a slower client holds a connection for nothing.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 const SERVICE_TOKEN: HeaderName = HeaderName::from_static("x-service-token");
@@ -69,16 +73,6 @@ pub fn method(method: &Method) -> Option<RouteMethod> {
     }
 }
 
-pub fn method_name(method: RouteMethod) -> &'static str {
-    match method {
-        RouteMethod::Get => "GET",
-        RouteMethod::Post => "POST",
-        RouteMethod::Put => "PUT",
-        RouteMethod::Patch => "PATCH",
-        RouteMethod::Delete => "DELETE",
-    }
-}
-
 pub fn wrong_method(methods: &[RouteMethod]) -> Refusal {
     let mut names: Vec<&str> = methods.iter().map(|method| method_name(*method)).collect();
     if names.contains(&"GET") {
@@ -98,33 +92,55 @@ pub fn peer(parts: &Parts) -> IpAddr {
     parts.extensions.get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0)
 }
 
-/// The whole body, or 413. Bodies of GET and DELETE are ignored.
-pub async fn read_body(parts: &Parts, body: Body) -> Result<Bytes, Refusal> {
-    if ![Method::POST, Method::PUT, Method::PATCH].contains(&parts.method) {
-        return Ok(Bytes::new());
+/// A body as far as it came.
+pub struct Received {
+    /// Empty for methods that have none; 413 if it is too large.
+    pub body: Result<Bytes, Refusal>,
+    /// Nothing of it is left on the connection. Else the connection cannot be
+    /// used again, and has to say so.
+    pub complete: bool,
+}
+
+/// Reads the body to its end, before anything is judged: an answer that
+/// overtakes its request has the connection closed under the client's next one.
+pub async fn receive(parts: &Parts, mut body: Body) -> Received {
+    if body.is_end_stream() {
+        return Received { body: Ok(Bytes::new()), complete: true };
     }
-    let too_large = || {
-        let message = format!("The body is larger than {MAX_BODY_BYTES} bytes.");
-        // The rest is not read, so the connection cannot be used again.
-        Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE", message)
-            .header(header::CONNECTION, HeaderValue::from_static("close"))
+    let has_body = [Method::POST, Method::PUT, Method::PATCH].contains(&parts.method);
+    let mut bytes = Vec::new();
+    let mut length = 0;
+    let read = async {
+        while let Some(frame) = body.frame().await {
+            let Ok(frame) = frame else { return false };
+            let Ok(data) = frame.into_data() else { continue };
+            length += data.len();
+            if has_body && length <= MAX_BODY_BYTES {
+                bytes.extend_from_slice(&data);
+            } else if length > MAX_DISCARDED_BYTES {
+                return false;
+            }
+        }
+        true
     };
-    let announced = parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    if announced.is_some_and(|length: u64| length > MAX_BODY_BYTES as u64) {
-        return Err(too_large());
-    }
-    match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY_BYTES).collect()).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(_)) => {
-            Err(Refusal::new(StatusCode::BAD_REQUEST, "VALIDATION_ERROR", "The body ended before it was complete."))
+    let complete = tokio::time::timeout(BODY_TIMEOUT, read).await;
+    let refuse = |status, code, message: String| Err(Refusal::new(status, code, message));
+    let body = match complete {
+        _ if !has_body => Ok(Bytes::new()),
+        _ if length > MAX_BODY_BYTES => {
+            let message = format!("The body is larger than {MAX_BODY_BYTES} bytes.");
+            refuse(StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE", message)
+        }
+        Ok(true) => Ok(bytes.into()),
+        Ok(false) => {
+            refuse(StatusCode::BAD_REQUEST, "VALIDATION_ERROR", "The body ended before it was complete.".into())
         }
         Err(_) => {
             let message = format!("The body did not arrive within {} seconds.", BODY_TIMEOUT.as_secs());
-            Err(Refusal::new(StatusCode::GATEWAY_TIMEOUT, "REQUEST_TIMEOUT", message)
-                .header(header::CONNECTION, HeaderValue::from_static("close")))
+            refuse(StatusCode::GATEWAY_TIMEOUT, "REQUEST_TIMEOUT", message)
         }
-    }
+    };
+    Received { body, complete: complete.unwrap_or(false) }
 }
 
 impl Gateway {
@@ -206,7 +222,7 @@ fn visible_headers(headers: &HeaderMap) -> Vec<(String, String)> {
     headers
         .iter()
         .filter(|(name, _)| !is_hosts(name.as_str()))
-        .filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())))
+        .map(|(name, value)| (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
         .collect()
 }
 

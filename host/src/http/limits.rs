@@ -6,13 +6,12 @@
 //! stands for a person (`body`) run one after the other, so that many guesses
 //! at once are not all let through before the first of them is counted.
 
-use super::dispatch::method_name;
 use crate::{
     capability::{
         redis::{Counter, Store},
         tokens::verify::{Known, Verified},
     },
-    component::bindings::Route,
+    component::{bindings::Route, method_name},
     config::{RateCallers, RateCount, RateKey, RateLimit},
     error::Refusal,
 };

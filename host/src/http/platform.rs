@@ -1,7 +1,6 @@
-//! Endpoints of the host itself: `GET /health`, `GET /services` and
-//! `GET /services/health`.
+//! Endpoints of the host itself: its state, and the description of the API.
 
-use super::{Gateway, Line, dispatch};
+use super::{Gateway, Line, dispatch, openapi};
 use crate::{
     component::{bindings::http::Method as RouteMethod, registry::Slot},
     error::Refusal,
@@ -15,6 +14,12 @@ use futures_util::future::join_all;
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 
+const HEALTH: &str = "/health";
+const SERVICES: &str = "/services";
+const SERVICES_HEALTH: &str = "/services/health";
+const OPENAPI: &str = "/api/openapi.json";
+const DOCS: &str = "/api/docs";
+
 /// For each component, and for PostgreSQL.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -26,7 +31,7 @@ impl Gateway {
         path: &str,
         line: &mut Line,
     ) -> Option<Result<Response, Refusal>> {
-        if !["/health", "/services", "/services/health"].contains(&path) {
+        if ![HEALTH, SERVICES, SERVICES_HEALTH, OPENAPI, DOCS].contains(&path) {
             return None;
         }
         line.route = Some(path.to_owned());
@@ -34,8 +39,10 @@ impl Gateway {
             return Some(Err(dispatch::wrong_method(&[RouteMethod::Get])));
         }
         Some(Ok(match path {
-            "/health" => super::json(&self.health()),
-            "/services" => super::json(&self.services()),
+            HEALTH => super::json(&self.health()),
+            SERVICES => super::json(&self.services()),
+            OPENAPI => self.openapi(),
+            DOCS => self.docs(),
             _ => self.services_health().await,
         }))
     }
@@ -74,14 +81,16 @@ impl Gateway {
     async fn services_health(&self) -> Response {
         let checks = self.registry.slots().map(|slot| async { (slot.name.clone(), check(slot).await) });
         let database = tokio::time::timeout(CHECK_TIMEOUT, self.shared.database_answers());
-        let (mut services, database) = tokio::join!(join_all(checks), database);
+        let keys = ["health".to_owned()];
+        let redis = self.shared.redis.any_exists(&keys);
+        let (mut services, database, redis) = tokio::join!(join_all(checks), database, redis);
         let answers = |answers: bool, name: &str| match answers {
             true => Ok(json!({})),
             false => Err(format!("{name} does not answer")),
         };
         services.push(("postgres".into(), answers(database.unwrap_or(false), "PostgreSQL")));
         let healthy = services.iter().all(|(_, check)| check.is_ok());
-        let redis = answers(self.shared.redis.is_up(), "Redis");
+        let redis = answers(redis.is_ok(), "Redis");
         let degraded = !healthy || redis.is_err();
         services.push(("redis".into(), redis));
         let services: Map<String, Value> = services
@@ -119,6 +128,60 @@ async fn check(slot: &Slot) -> Result<Value, String> {
         }
         Err(_) => Err("Health check timeout".into()),
     }
+}
+
+/// These endpoints, for the description of the API.
+pub fn describe() -> impl Iterator<Item = (String, Map<String, Value>)> {
+    let text = json!({ "type": "string" });
+    let object = |members: Value| {
+        let names: Vec<&String> = members.as_object().into_iter().flat_map(Map::keys).collect();
+        json!({ "type": "object", "required": names, "properties": members })
+    };
+    let time = json!({ "type": "string", "format": "date-time" });
+    let status = json!({ "type": "string", "enum": ["healthy", "unhealthy"] });
+    let health = object(json!({
+        "service": text, "status": text, "timestamp": time, "version": text,
+        "uptime": { "type": "integer", "minimum": 0 }, "environment": text,
+    }));
+    let version = object(json!({ "name": text, "version": { "type": ["string", "null"] } }));
+    let gateway = object(json!({ "port": { "type": "integer" }, "environment": text }));
+    let services = object(json!({
+        "success": { "const": true },
+        "data": object(json!({ "gateway": gateway, "services": { "type": "object", "additionalProperties": version } })),
+        "meta": object(json!({ "timestamp": time })),
+    }));
+    let checked = json!({
+        "type": "object",
+        "properties": { "status": status, "data": { "type": "object" }, "error": text },
+        "required": ["status"],
+    });
+    let checks = object(json!({
+        "success": { "const": true },
+        "overallStatus": { "type": "string", "enum": ["healthy", "degraded"] },
+        "services": { "type": "object", "additionalProperties": checked },
+        "timestamp": time,
+    }));
+    let done = |schema: &Value| json!({ "200": openapi::answer("Done", schema) });
+    let page = json!({ "200": { "description": "A page", "content": { "text/html": { "schema": text } } } });
+    let mut of_checks = done(&checks);
+    of_checks["503"] = openapi::answer("Something does not answer", &checks);
+    [
+        (HEALTH, "Whether the host runs", done(&health)),
+        (SERVICES, "Which versions are live", done(&services)),
+        (SERVICES_HEALTH, "Whether everything answers", of_checks),
+        (OPENAPI, "This description", done(&json!({ "type": "object" }))),
+        (DOCS, "This description as a page", page),
+    ]
+    .into_iter()
+    .map(|(path, summary, mut responses)| {
+        responses["405"] = openapi::refusal(&["METHOD_NOT_ALLOWED"]);
+        let name = path.trim_start_matches("/api").trim_matches('/').replace(['/', '.'], "-");
+        let operation = json!({
+            "operationId": format!("host.{name}"), "summary": summary, "tags": ["host"], "security": [],
+            "responses": responses,
+        });
+        (path.to_owned(), Map::from_iter([("get".to_owned(), operation)]))
+    })
 }
 
 pub fn now() -> String {

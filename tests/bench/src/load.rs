@@ -75,6 +75,14 @@ pub async fn measure(address: SocketAddr, request: &Request, time: Duration) -> 
     Ok(Measured { per_second: latencies.len() as f64 / elapsed.as_secs_f64(), p99: Duration::from_micros(p99.into()) })
 }
 
+/// Sends one request over a connection of its own.
+pub async fn once(address: SocketAddr, request: &Request) -> Result<Duration> {
+    let begun = Instant::now();
+    ask(address, request, 0, begun).await?;
+    Ok(begun.elapsed())
+}
+
+/// At least one request, and as many as there is time for.
 async fn ask(address: SocketAddr, request: &Request, lane: u64, end: Instant) -> Result<Vec<u32>> {
     let mut stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
@@ -82,7 +90,7 @@ async fn ask(address: SocketAddr, request: &Request, lane: u64, end: Instant) ->
     let mut buffer = vec![0; 64 << 10];
     let fixed = request.body.is_none().then(|| request.bytes(0));
     let mut number = 0;
-    while Instant::now() < end {
+    loop {
         let bytes = fixed.clone().unwrap_or_else(|| request.bytes(lane + number));
         number += 1;
         let sent = Instant::now();
@@ -90,8 +98,10 @@ async fn ask(address: SocketAddr, request: &Request, lane: u64, end: Instant) ->
         let status = read_answer(&mut stream, &mut buffer).await?;
         ensure!(status == request.expect, "the answer has status {status}");
         latencies.push(u32::try_from(sent.elapsed().as_micros()).unwrap_or(u32::MAX));
+        if Instant::now() >= end {
+            return Ok(latencies);
+        }
     }
-    Ok(latencies)
 }
 
 /// Reads one answer to its end; returns its status.

@@ -90,10 +90,13 @@ impl Process {
     }
 }
 
-/// Builds the host in release; cargo does nothing if nothing has changed.
+/// Builds the host in release; cargo does nothing if nothing has changed. Named
+/// together with this package, so that both ask for the same features and the
+/// dependencies are not compiled twice.
 pub fn build_host() -> Result<PathBuf> {
     let mut cargo = Command::new("cargo");
-    cargo.current_dir(root()).args(["build", "--release", "-p", "host", "--message-format=json-render-diagnostics"]);
+    cargo.current_dir(root()).args(["build", "--release", "-p", "bench", "-p", "host", "--bin", "shema"]);
+    cargo.arg("--message-format=json-render-diagnostics");
     let output = cargo.stderr(Stdio::inherit()).output().context("cannot run cargo")?;
     ensure!(output.status.success(), "the host was not built");
     let messages = String::from_utf8(output.stdout)?;

@@ -4,18 +4,19 @@ use super::{
     UserId,
     users::{Address, FullName, NewUser, Phone},
 };
+use schemars::JsonSchema;
 use sdk::{
-    Code, Email, Error, Flaw, Int, List, Patch, Principal, Problem, Problems, Role, Sent, Text, Timestamp, Whatsapp,
-    codes,
+    Code, Email, Error, Flaw, Int, Item, List, Patch, Principal, Problem, Problems, Role, Sent, Text, Timestamp,
+    Whatsapp, codes,
     database::{Param, Value as Cell},
     field::{Field, Input},
     request::{Member, Request, Source},
     row,
 };
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-const INSTRUCTOR_HAS_SCHEDULES: Code = Code::new(409, "INSTRUCTOR_HAS_SCHEDULES");
+pub const INSTRUCTOR_HAS_SCHEDULES: Code = Code::new(409, "INSTRUCTOR_HAS_SCHEDULES");
 
 row! {
     pub struct Profile {
@@ -43,12 +44,16 @@ row! {
 }
 
 /// As much of an instructor as somebody may see.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 pub struct Instructor {
     #[serde(flatten)]
     profile: Profile,
     #[serde(flatten)]
     contact: Option<Contact>,
+}
+
+impl Item for Instructor {
+    const PLURAL: &'static str = "instructors";
 }
 
 pub type Bio = Text<0, 2000>;
@@ -67,7 +72,8 @@ impl Field for Specialization {
     }
 
     fn schema() -> Value {
-        serde_json::json!({ "anyOf": [Subjects::schema(), { "type": "string" }] })
+        let text = json!({ "type": "string", "pattern": r"^[^\x00,]{0,50}(,[^\x00,]{0,50}){0,19}$" });
+        json!({ "anyOf": [Subjects::schema(), text] })
     }
 }
 
@@ -131,6 +137,15 @@ impl Request for NewInstructor {
         let person = NewPerson::members().into_iter().map(|member| Member { required: false, ..member });
         std::iter::once(user).chain(NewProfile::members()).chain(person).collect()
     }
+
+    fn object() -> Value {
+        let user = json!({ "properties": { "user_id": UserId::schema() }, "required": ["user_id"] });
+        let mut person = NewPerson::object();
+        person["properties"]["user_id"] = json!({ "type": "null" });
+        let mut schema = NewProfile::object();
+        schema["anyOf"] = json!([user, person]);
+        schema
+    }
 }
 
 sdk::request! {
@@ -189,7 +204,6 @@ pub fn wrong_role() -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     fn flaws(body: Value) -> Vec<(String, Flaw)> {
         let object = body.as_object().cloned().unwrap_or_default();

@@ -1,8 +1,9 @@
 //! Users: who they are, and who may see and change them.
 
 use super::UserId;
+use schemars::JsonSchema;
 use sdk::{
-    Code, Email, Error, Flaw, Patch, Principal, Problem, Problems, Role, Sent, Text, Timestamp, Whatsapp, choice,
+    Code, Email, Error, Flaw, Item, Patch, Principal, Problem, Problems, Role, Sent, Text, Timestamp, Whatsapp, choice,
     database::{Param, Value as Cell},
     field::{Field, Input},
     request, row,
@@ -10,8 +11,8 @@ use sdk::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-const USER_LAST_ADMIN: Code = Code::new(409, "USER_LAST_ADMIN");
-const USER_SELF_DELETE: Code = Code::new(409, "USER_SELF_DELETE");
+pub const USER_LAST_ADMIN: Code = Code::new(409, "USER_LAST_ADMIN");
+pub const USER_SELF_DELETE: Code = Code::new(409, "USER_SELF_DELETE");
 
 choice! {
     /// What a user logs in with, or where a user without login comes from.
@@ -69,8 +70,12 @@ row! {
     }
 }
 
+impl Item for UserDetail {
+    const PLURAL: &'static str = "users";
+}
+
 /// As much of a user as somebody may see.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 #[serde(untagged)]
 pub enum View {
     Whole(UserDetail),
@@ -157,7 +162,8 @@ impl Field for AvatarUrl {
     }
 
     fn schema() -> Value {
-        json!({ "type": "string", "format": "uri", "pattern": "^https://", "maxLength": 1000 })
+        let pattern = r"^https://[A-Za-z0-9\[][A-Za-z0-9.:\[\]\-]*([/?#][!#-;=?-\[\]_a-z~]*)?$";
+        json!({ "type": "string", "pattern": pattern, "maxLength": 1000 })
     }
 }
 

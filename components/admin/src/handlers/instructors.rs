@@ -9,10 +9,18 @@ use crate::{
     },
     store,
 };
+use schemars::JsonSchema;
 use sdk::{
     Ack, Body, Call, Created, Data, Error, Listing, Page, Path, Query, Result, Role,
     database::{Transaction, transaction},
 };
+use serde::Serialize;
+
+/// ADM-13.
+#[derive(JsonSchema, Serialize)]
+pub struct DeletedProfile {
+    user_id: UserId,
+}
 
 pub fn create(call: &Call, Body(new): Body<NewInstructor>) -> Result<Created<Instructor>> {
     let viewer = call.user()?;
@@ -44,12 +52,8 @@ fn insert_profile(transaction: &Transaction, id: &UserId, new: &NewProfile) -> R
 pub fn list(call: &Call, Query(filter): Query<InstructorFilter>, page: Page) -> Result<Data<Listing<Instructor>>> {
     let viewer = call.user()?;
     let seen = |entries: Vec<instructors::Entry>| entries.into_iter().map(|entry| entry.seen_by(viewer)).collect();
-    let listing = Listing::read(
-        "instructors",
-        page,
-        || store::list_instructors(&filter, page).map(seen),
-        || store::count_instructors(&filter),
-    )?;
+    let listing =
+        Listing::read(page, || store::list_instructors(&filter, page).map(seen), || store::count_instructors(&filter))?;
     Ok(Data(listing))
 }
 
@@ -69,7 +73,7 @@ pub fn update(call: &Call, Path(id): Path<UserId>, Body(changes): Body<ProfileCh
     Ok(Data(updated.ok_or_else(instructors::not_found)?.seen_by(call.user()?)))
 }
 
-pub fn delete(_: &Call, Path(id): Path<UserId>) -> Result<Ack> {
+pub fn delete(_: &Call, Path(id): Path<UserId>) -> Result<Ack<DeletedProfile>> {
     transaction(|transaction| {
         let held = store::lock_user(transaction, &id)?.filter(|held| held.role == Role::Instructor);
         if held.is_none() || !store::delete_profile(transaction, &id)? {
@@ -77,5 +81,5 @@ pub fn delete(_: &Call, Path(id): Path<UserId>) -> Result<Ack> {
         }
         check_leaving(transaction, &id, Role::Instructor)
     })?;
-    Ok(Ack::new("Instructor profile deleted").with("user_id", &id))
+    Ok(Ack::new("Instructor profile deleted").with(DeletedProfile { user_id: id }))
 }

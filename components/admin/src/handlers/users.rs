@@ -8,20 +8,34 @@ use crate::{
     },
     store,
 };
+use schemars::JsonSchema;
 use sdk::{
-    Ack, Body, Call, Created, Data, Error, Listing, Page, Path, Query, Result, Role, Unread, WithMeta,
+    Ack, Body, Call, Created, Data, Error, Id, Listing, Page, Path, Query, Result, Role, Timestamp, Unread, WithMeta,
     database::{Transaction, transaction},
     settings,
 };
+use serde::Serialize;
 
 /// Seconds, unless the operator says otherwise.
 const CACHE_TTL: i64 = 300;
+
+/// Whether the answer came from the copy in Redis.
+#[derive(JsonSchema, Serialize)]
+pub struct Cached {
+    cached: bool,
+}
+
+/// ADM-7.
+#[derive(JsonSchema, Serialize)]
+pub struct LastLogin {
+    last_login_at: Timestamp,
+}
 
 pub fn create(_: &Call, Body(new): Body<NewUser>) -> Result<Created<UserDetail>> {
     transaction(|transaction| insert_user(transaction, &new)).map(Created)
 }
 
-pub fn show(call: &Call, id: Unread<Path<UserId>>) -> Result<WithMeta<Data<View>>> {
+pub fn show(call: &Call, id: Unread<Path<UserId>>) -> Result<WithMeta<Data<View>, Cached>> {
     // Students see themselves alone: the path decides, whatever it names.
     if let Some(caller) = call.caller()
         && caller.role == Role::Student
@@ -33,13 +47,13 @@ pub fn show(call: &Call, id: Unread<Path<UserId>>) -> Result<WithMeta<Data<View>
     view(call, &id)
 }
 
-pub fn me(call: &Call) -> Result<WithMeta<Data<View>>> {
+pub fn me(call: &Call) -> Result<WithMeta<Data<View>, Cached>> {
     view(call, &UserId(call.user()?.user_id.clone()))
 }
 
 /// The copy in Redis or else the row, and whether it was the copy. Either is
 /// shown by the same rules.
-fn view(call: &Call, id: &UserId) -> Result<WithMeta<Data<View>>> {
+fn view(call: &Call, id: &UserId) -> Result<WithMeta<Data<View>, Cached>> {
     let copy = store::cached_user(id);
     let cached = copy.is_some();
     let detail = match copy {
@@ -51,7 +65,7 @@ fn view(call: &Call, id: &UserId) -> Result<WithMeta<Data<View>>> {
         }
     };
     let view = detail.seen_by(call.caller()).ok_or_else(|| Error::forbidden(call))?;
-    Ok(Data(view).with_meta("cached", cached))
+    Ok(Data(view).with_meta(Cached { cached }))
 }
 
 pub fn update(call: &Call, Path(id): Path<UserId>, Body(changes): Body<UserChanges>) -> Result<Data<UserDetail>> {
@@ -87,11 +101,11 @@ fn ensure_profile(transaction: &Transaction, id: &UserId, role: Role) -> Result<
 }
 
 pub fn list(_: &Call, Query(filter): Query<UserFilter>, page: Page) -> Result<Data<Listing<UserDetail>>> {
-    let listing = Listing::read("users", page, || store::list_users(&filter, page), || store::count_users(&filter))?;
+    let listing = Listing::read(page, || store::list_users(&filter, page), || store::count_users(&filter))?;
     Ok(Data(listing))
 }
 
-pub fn delete(call: &Call, Path(id): Path<UserId>) -> Result<Ack> {
+pub fn delete(call: &Call, Path(id): Path<UserId>) -> Result<Ack<Id<UserId>>> {
     if call.user()?.user_id == id.0 {
         return Err(users::self_delete());
     }
@@ -105,17 +119,17 @@ pub fn delete(call: &Call, Path(id): Path<UserId>) -> Result<Ack> {
     if let Some(uid) = deleted.firebase_uid {
         store::forget_firebase_uid(&uid);
     }
-    Ok(Ack::new("User deleted").with("id", &id))
+    Ok(Ack::new("User deleted").with(Id { id }))
 }
 
 pub fn by_email(_: &Call, Query(query): Query<ByEmail>) -> Result<Data<Option<UserDetail>>> {
     Ok(Data(store::find_user_by_email(&query.email)?))
 }
 
-pub fn touch_login(_: &Call, Path(id): Path<UserId>) -> Result<Ack> {
+pub fn touch_login(_: &Call, Path(id): Path<UserId>) -> Result<Ack<LastLogin>> {
     let last_login_at = store::touch_login(&id)?.ok_or_else(users::not_found)?;
     store::forget_user(&id);
-    Ok(Ack::new("Last login updated").with("last_login_at", last_login_at))
+    Ok(Ack::new("Last login updated").with(LastLogin { last_login_at }))
 }
 
 pub fn statistics(_: &Call) -> Result<Data<Statistics>> {

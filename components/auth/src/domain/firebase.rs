@@ -11,12 +11,12 @@ use sdk::{Code, Email, Error, Result, Role, Timestamp, Verbatim, field::Field, f
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
-const TOKEN_EXPIRED: Code = Code::new(401, "AUTH_FIREBASE_TOKEN_EXPIRED");
-const TOKEN_INVALID: Code = Code::new(401, "AUTH_FIREBASE_TOKEN_INVALID");
-const VERIFICATION_FAILED: Code = Code::new(401, "AUTH_FIREBASE_TOKEN_VERIFICATION_FAILED");
-const EMAIL_NOT_VERIFIED: Code = Code::new(403, "AUTH_EMAIL_NOT_VERIFIED");
-const EMAIL_ALREADY_EXISTS: Code = Code::new(409, "AUTH_EMAIL_ALREADY_EXISTS");
-const PROVIDER_UNAVAILABLE: Code = Code::new(503, "AUTH_PROVIDER_UNAVAILABLE");
+pub const TOKEN_EXPIRED: Code = Code::new(401, "AUTH_FIREBASE_TOKEN_EXPIRED");
+pub const TOKEN_INVALID: Code = Code::new(401, "AUTH_FIREBASE_TOKEN_INVALID");
+pub const VERIFICATION_FAILED: Code = Code::new(401, "AUTH_FIREBASE_TOKEN_VERIFICATION_FAILED");
+pub const EMAIL_NOT_VERIFIED: Code = Code::new(403, "AUTH_EMAIL_NOT_VERIFIED");
+pub const EMAIL_ALREADY_EXISTS: Code = Code::new(409, "AUTH_EMAIL_ALREADY_EXISTS");
+pub const PROVIDER_UNAVAILABLE: Code = Code::new(503, "AUTH_PROVIDER_UNAVAILABLE");
 pub const DB_CREATE_ERROR: Code = Code::new(500, "DB_CREATE_ERROR");
 pub const LOGIN_ERROR: Code = Code::new(500, "FIREBASE_LOGIN_ERROR");
 pub const REGISTER_ERROR: Code = Code::new(500, "FIREBASE_REGISTER_ERROR");

@@ -13,7 +13,7 @@ pub fn admission(call: &Call) -> Result<Admission> {
         settings::flag("ALLOW_OPEN_ADMIN_REGISTRATION"),
         call.has_role(Role::Admin),
         token.as_deref(),
-        call.header("x-admin-registration-token"),
+        call.header(domain::REGISTRATION_TOKEN),
     );
     let refused = match admission {
         Admission::Refused => true,

@@ -5,6 +5,7 @@ use crate::{
     domain::{self, SessionId, UserId, Verdict},
     store,
 };
+use schemars::JsonSchema;
 use sdk::{
     Body, Call, Data, Result, Timestamp, Uuid, Verbatim,
     database::{self, Transaction},
@@ -23,7 +24,7 @@ request! {
     }
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Pair {
     access_token: String,

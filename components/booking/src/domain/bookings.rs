@@ -1,15 +1,15 @@
 //! A request for lessons, from its arrival to its decision.
 
 use super::{BookingId, CourseId, Level, ScheduleId, UserId, fields::TimeRange};
-use sdk::{Code, Date, Error, Money, Result, Timestamp, choice, codes, database, request, row};
+use sdk::{Code, Date, Error, Item, Money, Result, Timestamp, choice, codes, database, request, row};
 use serde_json::json;
 
-const DUPLICATE_REQUEST: Code = Code::new(409, "DUPLICATE_REQUEST");
-const PENDING_BOOKING_EXISTS: Code = Code::new(409, "PENDING_BOOKING_EXISTS");
-const PENDING_BOOKING_LIMIT: Code = Code::new(409, "PENDING_BOOKING_LIMIT");
-const BOOKING_INVALID_STATUS: Code = Code::new(409, "BOOKING_INVALID_STATUS");
-const BOOKING_EXPIRED: Code = Code::new(409, "BOOKING_EXPIRED");
-const BOOKING_CREATION_FAILED: Code = Code::new(500, "BOOKING_CREATION_FAILED");
+pub const DUPLICATE_REQUEST: Code = Code::new(409, "DUPLICATE_REQUEST");
+pub const PENDING_BOOKING_EXISTS: Code = Code::new(409, "PENDING_BOOKING_EXISTS");
+pub const PENDING_BOOKING_LIMIT: Code = Code::new(409, "PENDING_BOOKING_LIMIT");
+pub const BOOKING_INVALID_STATUS: Code = Code::new(409, "BOOKING_INVALID_STATUS");
+pub const BOOKING_EXPIRED: Code = Code::new(409, "BOOKING_EXPIRED");
+pub const BOOKING_CREATION_FAILED: Code = Code::new(500, "BOOKING_CREATION_FAILED");
 
 choice! {
     pub enum Status {
@@ -91,6 +91,10 @@ row! {
         pub user_id: Option<UserId>,
         pub is_public: bool,
     }
+}
+
+impl Item for ListedBooking {
+    const PLURAL: &'static str = "bookings";
 }
 
 request! {

@@ -4,11 +4,12 @@ use super::{
     BookingId, CourseId, EnrollmentId, Level, UserId, bookings,
     requests::{Notes, invalid},
 };
-use sdk::{Code, Error, Patch, Result, Timestamp, Uuid, choice, request, row};
+use schemars::JsonSchema;
+use sdk::{Code, Error, Item, Patch, Result, Timestamp, Uuid, choice, request, row};
 use serde::Serialize;
 
-const ENROLLMENT_NOT_FOUND: Code = Code::new(404, "ENROLLMENT_NOT_FOUND");
-const ENROLLMENT_ALREADY_EXISTS: Code = Code::new(409, "ENROLLMENT_ALREADY_EXISTS");
+pub const ENROLLMENT_NOT_FOUND: Code = Code::new(404, "ENROLLMENT_NOT_FOUND");
+pub const ENROLLMENT_ALREADY_EXISTS: Code = Code::new(409, "ENROLLMENT_ALREADY_EXISTS");
 
 choice! {
     pub enum Status {
@@ -61,8 +62,12 @@ row! {
     }
 }
 
+impl Item for Enrollment {
+    const PLURAL: &'static str = "enrollments";
+}
+
 /// BKG-10.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 pub struct EnrollmentDetail {
     #[serde(flatten)]
     pub enrollment: Enrollment,

@@ -1,5 +1,6 @@
 //! Values that only bookings have.
 
+use schemars::JsonSchema;
 use sdk::{
     Flaw, Problem, Problems, choice,
     database::{Column, Param, Value as Cell},
@@ -93,7 +94,7 @@ impl Field for WaNumber {
     }
 
     fn schema() -> Value {
-        json!({ "type": "string", "pattern": r"^\+62\d{9,12}$" })
+        json!({ "type": "string", "pattern": r"^\+62[0-9]{9,12}$" })
     }
 }
 
@@ -131,7 +132,7 @@ fn is_forward(start: &TimeOfDay, end: &TimeOfDay) -> Result<(), Problem> {
 }
 
 /// A part of a day, as it is stored and answered.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema, Serialize)]
 pub struct TimeRange {
     start: String,
     end: String,

@@ -4,9 +4,9 @@ use super::{CourseId, ScheduleId};
 use sdk::{Code, Error, Problem, Problems, Result, row};
 use serde_json::json;
 
-const BOOKING_INVALID_SLOTS: Code = Code::new(400, "BOOKING_INVALID_SLOTS");
-const SCHEDULE_NOT_FOUND: Code = Code::new(404, "SCHEDULE_NOT_FOUND");
-const SCHEDULE_FULL: Code = Code::new(409, "SCHEDULE_FULL");
+pub const BOOKING_INVALID_SLOTS: Code = Code::new(400, "BOOKING_INVALID_SLOTS");
+pub const SCHEDULE_NOT_FOUND: Code = Code::new(404, "SCHEDULE_NOT_FOUND");
+pub const SCHEDULE_FULL: Code = Code::new(409, "SCHEDULE_FULL");
 
 row! {
     /// A class, and how it stands now.

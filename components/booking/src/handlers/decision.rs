@@ -11,19 +11,27 @@ use crate::{
     },
     events, store,
 };
+use schemars::JsonSchema;
 use sdk::{
-    Ack, Call, Data, Error, OptionalBody, Patch, Path, Result, Stored, Uuid, WithMeta,
+    Ack, Call, Data, Error, Id, OptionalBody, Patch, Path, Result, Stored, Uuid, WithMeta,
     database::{self, Transaction, transaction},
 };
 use serde::Serialize;
 
 /// BKG-6.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 pub struct Confirmed {
     booking: Booking,
     enrollment: Enrollment,
     student: StudentRef,
     message: &'static str,
+}
+
+/// Whether the confirmation made the user.
+#[derive(JsonSchema, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Provenance {
+    student_created: bool,
 }
 
 /// A student, and whether the confirmation made the user.
@@ -32,9 +40,9 @@ struct Student {
     is_new: bool,
 }
 
-pub fn delete(_: &Call, Path(id): Path<BookingId>) -> Result<Ack> {
+pub fn delete(_: &Call, Path(id): Path<BookingId>) -> Result<Ack<Id<BookingId>>> {
     if store::delete_booking(&id)? {
-        return Ok(Ack::new("Booking deleted").with("id", &id));
+        return Ok(Ack::new("Booking deleted").with(Id { id }));
     }
     Err(match store::find_booking(&id)? {
         Some(booking) => bookings::invalid_status(booking.status),
@@ -59,7 +67,7 @@ pub fn confirm(
     call: &Call,
     Path(id): Path<BookingId>,
     OptionalBody(confirmation): OptionalBody<Confirmation>,
-) -> Result<WithMeta<Data<Confirmed>>> {
+) -> Result<WithMeta<Data<Confirmed>, Provenance>> {
     let by = &call.user()?.user_id;
     let slot = confirmation.schedule_id.as_ref();
     let (confirmed, is_new) = decide(&id, |transaction, booking| {
@@ -78,7 +86,7 @@ pub fn confirm(
         Ok((Confirmed { booking, enrollment, student, message: "Booking confirmed" }, is_new))
     })?;
     store::forget_user(&confirmed.enrollment.student_id);
-    Ok(Data(confirmed).with_meta("studentCreated", is_new))
+    Ok(Data(confirmed).with_meta(Provenance { student_created: is_new }))
 }
 
 /// Decides a pending booking, whose row is locked meanwhile. One whose time is

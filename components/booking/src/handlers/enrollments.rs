@@ -12,6 +12,7 @@ use crate::{
     idempotency::{Key, once},
     store,
 };
+use schemars::JsonSchema;
 use sdk::{Body, Call, Data, Listing, Page, Path, Query, Result, Stored, database::transaction};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -19,7 +20,7 @@ use serde_json::{Value, json};
 /// How many enrollments the host's dashboard shows of a student.
 const DASHBOARD_LIMIT: i64 = 100;
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 pub struct StudentEnrollments {
     enrollments: Vec<Enrollment>,
 }
@@ -65,12 +66,7 @@ fn enroll(new: &NewEnrollment) -> Result<Stored<Enrollment>> {
 }
 
 pub fn list(_: &Call, Query(filter): Query<EnrollmentFilter>, page: Page) -> Result<Data<Listing<Enrollment>>> {
-    let listing = Listing::read(
-        "enrollments",
-        page,
-        || store::list_enrollments(&filter, page),
-        || store::count_enrollments(&filter),
-    )?;
+    let listing = Listing::read(page, || store::list_enrollments(&filter, page), || store::count_enrollments(&filter))?;
     Ok(Data(listing))
 }
 

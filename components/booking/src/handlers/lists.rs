@@ -10,12 +10,8 @@ use crate::{
 use sdk::{Call, Data, Listing, Page, Path, Query, Result};
 
 pub fn pending(_: &Call, Query(filter): Query<PendingFilter>, page: Page) -> Result<Data<Listing<ListedBooking>>> {
-    let listing = Listing::read(
-        "bookings",
-        page,
-        || store::list_pending_bookings(&filter, page),
-        || store::count_pending_bookings(&filter),
-    )?;
+    let listing =
+        Listing::read(page, || store::list_pending_bookings(&filter, page), || store::count_pending_bookings(&filter))?;
     Ok(Data(listing))
 }
 
@@ -26,7 +22,6 @@ pub fn of_user(
     page: Page,
 ) -> Result<Data<Listing<ListedBooking>>> {
     let listing = Listing::read(
-        "bookings",
         page,
         || store::list_user_bookings(&user, &filter, page),
         || store::count_user_bookings(&user, &filter),

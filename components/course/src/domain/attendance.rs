@@ -1,13 +1,14 @@
 //! Who sat in a class. A row is both the seat and the mark.
 
 use super::{BookingId, CourseId, ScheduleId, UserId, schedules::Slot};
+use schemars::JsonSchema;
 use sdk::{Code, Error, Patch, Result, Text, Timestamp, choice, request, row};
 use serde::Serialize;
 
-const ATTENDANCE_STUDENT_NOT_ENROLLED: Code = Code::new(400, "ATTENDANCE_STUDENT_NOT_ENROLLED");
-const ATTENDANCE_INVALID_TIME: Code = Code::new(400, "ATTENDANCE_INVALID_TIME");
-const ATTENDANCE_WINDOW_CLOSED: Code = Code::new(403, "ATTENDANCE_WINDOW_CLOSED");
-const ATTENDANCE_ALREADY_MARKED: Code = Code::new(409, "ATTENDANCE_ALREADY_MARKED");
+pub const ATTENDANCE_STUDENT_NOT_ENROLLED: Code = Code::new(400, "ATTENDANCE_STUDENT_NOT_ENROLLED");
+pub const ATTENDANCE_INVALID_TIME: Code = Code::new(400, "ATTENDANCE_INVALID_TIME");
+pub const ATTENDANCE_WINDOW_CLOSED: Code = Code::new(403, "ATTENDANCE_WINDOW_CLOSED");
+pub const ATTENDANCE_ALREADY_MARKED: Code = Code::new(409, "ATTENDANCE_ALREADY_MARKED");
 
 /// Seconds after the end of a class in which its instructor may still mark.
 const INSTRUCTOR_WINDOW: i64 = 24 * 3_600;
@@ -85,7 +86,7 @@ request! {
 }
 
 /// ATT-2.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 pub struct ClassAttendance {
     schedule: Class,
     total_enrolled: usize,
@@ -95,7 +96,7 @@ pub struct ClassAttendance {
 }
 
 /// ATT-3.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 pub struct BookingAttendance {
     booking_id: BookingId,
     summary: BookingSummary,
@@ -103,7 +104,7 @@ pub struct BookingAttendance {
 }
 
 /// How often each status occurs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, JsonSchema, Serialize)]
 struct Tally {
     present: usize,
     absent: usize,
@@ -111,7 +112,7 @@ struct Tally {
     not_recorded: usize,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct BookingSummary {
     total_classes: usize,
     attended: usize,

@@ -1,12 +1,13 @@
 //! What is taught.
 
 use super::{CourseId, schedules::Schedule};
-use sdk::{Amount, Code, Error, Int, Money, Patch, Problem, Text, Timestamp, choice, request, row};
+use schemars::JsonSchema;
+use sdk::{Amount, Code, Error, Int, Item, Money, Patch, Problem, Text, Timestamp, choice, request, row};
 use serde::Serialize;
 use serde_json::json;
 
-const COURSE_NOT_FOUND: Code = Code::new(404, "COURSE_NOT_FOUND");
-const COURSE_IN_USE: Code = Code::new(409, "COURSE_IN_USE");
+pub const COURSE_NOT_FOUND: Code = Code::new(404, "COURSE_NOT_FOUND");
+pub const COURSE_IN_USE: Code = Code::new(409, "COURSE_IN_USE");
 
 choice! {
     pub enum Level {
@@ -47,7 +48,11 @@ row! {
     }
 }
 
-#[derive(Serialize)]
+impl Item for Course {
+    const PLURAL: &'static str = "courses";
+}
+
+#[derive(JsonSchema, Serialize)]
 pub struct CourseDetail {
     #[serde(flatten)]
     pub course: Course,

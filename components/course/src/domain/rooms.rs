@@ -1,10 +1,11 @@
 //! Where it is taught.
 
 use super::{RoomId, ScheduleId};
-use sdk::{Code, Error, Int, List, Patch, Text, Timestamp, request, row};
+use schemars::JsonSchema;
+use sdk::{Code, Error, Int, Item, List, Patch, Text, Timestamp, request, row};
 use serde::Serialize;
 
-const ROOM_IN_USE: Code = Code::new(409, "ROOM_IN_USE");
+pub const ROOM_IN_USE: Code = Code::new(409, "ROOM_IN_USE");
 
 row! {
     pub struct Room {
@@ -28,7 +29,11 @@ row! {
     }
 }
 
-#[derive(Serialize)]
+impl Item for Room {
+    const PLURAL: &'static str = "rooms";
+}
+
+#[derive(JsonSchema, Serialize)]
 pub struct RoomDetail {
     #[serde(flatten)]
     pub room: Room,

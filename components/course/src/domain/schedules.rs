@@ -6,19 +6,20 @@ use super::{
     courses::{self, Level},
     is_period, rooms,
 };
+use schemars::JsonSchema;
 use sdk::{
-    Code, Error, Flaw, Int, Patch, Problem, Problems, Result, Role, Since, Timestamp, Until, codes, request, row,
+    Code, Error, Flaw, Int, Item, Patch, Problem, Problems, Result, Role, Since, Timestamp, Until, codes, request, row,
 };
 use serde::Serialize;
 use serde_json::json;
 
-const COURSE_INACTIVE: Code = Code::new(400, "COURSE_INACTIVE");
-const SCHEDULE_INVALID_TIME: Code = Code::new(400, "SCHEDULE_INVALID_TIME");
-const SCHEDULE_PAST_TIME: Code = Code::new(400, "SCHEDULE_PAST_TIME");
-const SCHEDULE_NOT_FOUND: Code = Code::new(404, "SCHEDULE_NOT_FOUND");
-const SCHEDULE_CONFLICT: Code = Code::new(409, "SCHEDULE_CONFLICT");
-const SCHEDULE_FULL: Code = Code::new(409, "SCHEDULE_FULL");
-const SCHEDULE_CANNOT_DELETE: Code = Code::new(409, "SCHEDULE_CANNOT_DELETE");
+pub const COURSE_INACTIVE: Code = Code::new(400, "COURSE_INACTIVE");
+pub const SCHEDULE_INVALID_TIME: Code = Code::new(400, "SCHEDULE_INVALID_TIME");
+pub const SCHEDULE_PAST_TIME: Code = Code::new(400, "SCHEDULE_PAST_TIME");
+pub const SCHEDULE_NOT_FOUND: Code = Code::new(404, "SCHEDULE_NOT_FOUND");
+pub const SCHEDULE_CONFLICT: Code = Code::new(409, "SCHEDULE_CONFLICT");
+pub const SCHEDULE_FULL: Code = Code::new(409, "SCHEDULE_FULL");
+pub const SCHEDULE_CANNOT_DELETE: Code = Code::new(409, "SCHEDULE_CANNOT_DELETE");
 
 row! {
     pub struct Schedule {
@@ -94,7 +95,11 @@ row! {
     }
 }
 
-#[derive(Serialize)]
+impl Item for Schedule {
+    const PLURAL: &'static str = "schedules";
+}
+
+#[derive(JsonSchema, Serialize)]
 pub struct ScheduleDetail {
     #[serde(flatten)]
     pub schedule: Schedule,

@@ -7,11 +7,18 @@ use crate::{
     },
     store,
 };
+use schemars::JsonSchema;
 use sdk::{Ack, Body, Call, Created, Data, Listing, Page, Path, Query, Result};
+use serde::Serialize;
+
+/// CRS-6.
+#[derive(JsonSchema, Serialize)]
+pub struct DeletedCourse {
+    deleted_course_id: CourseId,
+}
 
 pub fn list(_: &Call, Query(filter): Query<CourseFilter>, page: Page) -> Result<Data<Listing<Course>>> {
-    let listing =
-        Listing::read("courses", page, || store::list_courses(&filter, page), || store::count_courses(&filter))?;
+    let listing = Listing::read(page, || store::list_courses(&filter, page), || store::count_courses(&filter))?;
     Ok(Data(listing))
 }
 
@@ -33,9 +40,9 @@ pub fn update(_: &Call, Path(id): Path<CourseId>, Body(changes): Body<CourseChan
     store::update_course(&id, &changes)?.map(Data).ok_or_else(courses::not_found)
 }
 
-pub fn delete(_: &Call, Path(id): Path<CourseId>) -> Result<Ack> {
+pub fn delete(_: &Call, Path(id): Path<CourseId>) -> Result<Ack<DeletedCourse>> {
     match store::delete_course(&id) {
-        Ok(true) => Ok(Ack::new("Course deleted").with("deleted_course_id", &id)),
+        Ok(true) => Ok(Ack::new("Course deleted").with(DeletedCourse { deleted_course_id: id })),
         Ok(false) => Err(courses::not_found()),
         Err(error) if error.is_referenced() => Err(courses::in_use(&store::count_course_references(&id)?)),
         Err(error) => Err(error.into()),

@@ -8,12 +8,12 @@ use crate::{
     store,
 };
 use sdk::{
-    Ack, Body, Call, Created, Data, Error, Listing, Page, Path, Result,
+    Ack, Body, Call, Created, Data, Error, Id, Listing, Page, Path, Result,
     database::{self, transaction},
 };
 
 pub fn list(_: &Call, page: Page) -> Result<Data<Listing<Room>>> {
-    let listing = Listing::read("rooms", page, || store::list_rooms(page), store::count_rooms)?;
+    let listing = Listing::read(page, || store::list_rooms(page), store::count_rooms)?;
     Ok(Data(listing))
 }
 
@@ -40,9 +40,9 @@ pub fn update(_: &Call, Path(id): Path<RoomId>, Body(changes): Body<RoomChanges>
     })
 }
 
-pub fn delete(_: &Call, Path(id): Path<RoomId>) -> Result<Ack> {
+pub fn delete(_: &Call, Path(id): Path<RoomId>) -> Result<Ack<Id<RoomId>>> {
     match store::delete_room(&id) {
-        Ok(true) => Ok(Ack::new("Room deleted").with("id", &id)),
+        Ok(true) => Ok(Ack::new("Room deleted").with(Id { id })),
         Ok(false) => Err(rooms::not_found()),
         Err(error) if error.is_referenced() => Err(rooms::in_use()),
         Err(error) => Err(error.into()),

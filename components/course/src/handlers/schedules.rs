@@ -12,7 +12,7 @@ use crate::{
     store,
 };
 use sdk::{
-    Ack, Body, Call, Created, Data, Error, Int, Listing, Page, Path, Query, Result,
+    Ack, Body, Call, Created, Data, Error, Id, Int, Listing, Page, Path, Query, Result,
     database::{Transaction, transaction},
     events::{self, Event},
     settings,
@@ -21,7 +21,6 @@ use serde_json::json;
 
 pub fn list_available(_: &Call, Query(filter): Query<AvailableFilter>, page: Page) -> Result<Data<Listing<Schedule>>> {
     let listing = Listing::read(
-        "schedules",
         page,
         || store::list_available_schedules(&filter, page),
         || store::count_available_schedules(&filter),
@@ -30,8 +29,7 @@ pub fn list_available(_: &Call, Query(filter): Query<AvailableFilter>, page: Pag
 }
 
 pub fn list(_: &Call, Query(filter): Query<ScheduleFilter>, page: Page) -> Result<Data<Listing<Schedule>>> {
-    let listing =
-        Listing::read("schedules", page, || store::list_schedules(&filter, page), || store::count_schedules(&filter))?;
+    let listing = Listing::read(page, || store::list_schedules(&filter, page), || store::count_schedules(&filter))?;
     Ok(Data(listing))
 }
 
@@ -97,9 +95,9 @@ pub fn update(call: &Call, Path(id): Path<ScheduleId>, Body(changes): Body<Sched
     })
 }
 
-pub fn delete(_: &Call, Path(id): Path<ScheduleId>) -> Result<Ack> {
+pub fn delete(_: &Call, Path(id): Path<ScheduleId>) -> Result<Ack<Id<ScheduleId>>> {
     if store::delete_schedule(&id)? {
-        return Ok(Ack::new("Schedule deleted").with("id", &id));
+        return Ok(Ack::new("Schedule deleted").with(Id { id }));
     }
     Err(match store::find_schedule(&id)? {
         Some(_) => schedules::has_attendees(),

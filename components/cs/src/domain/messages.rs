@@ -2,6 +2,7 @@
 
 use super::{ClientMessageId, MessageId, SessionId, UserId};
 use crate::settings;
+use schemars::JsonSchema;
 use sdk::{
     Error, Flaw, Int, Problem, Problems, Timestamp, choice,
     database::{Param, Value as Cell},
@@ -67,7 +68,7 @@ impl Content {
     const MAX: usize = 1_000;
     /// All characters. Nobody types a page of blanks, and a message has to fit
     /// into one event, and a thousand of them into one answer.
-    const MAX_SENT: usize = 2 * Self::MAX;
+    const MAX_SENT: usize = 4 * Self::MAX;
 
     pub fn as_str(&self) -> &str {
         &self.0
@@ -97,7 +98,8 @@ impl Field for Content {
     }
 
     fn schema() -> Value {
-        json!({ "type": "string", "minLength": 1, "maxLength": Self::MAX })
+        let pattern = r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f]*[^\x00-\x1f\x7f-\x9f\s][^\x00-\x08\x0b-\x1f\x7f-\x9f]*$";
+        json!({ "type": "string", "minLength": 1, "maxLength": Self::MAX, "pattern": pattern })
     }
 }
 
@@ -214,7 +216,7 @@ pub fn unknown_cursor(name: &str) -> Error {
 }
 
 /// What a window shows.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 pub struct Excerpt {
     pub messages: Vec<Message>,
     pub has_more: bool,
@@ -272,7 +274,7 @@ mod tests {
             (" \n\t\u{2003}", Flaw::TooSmall),
             (&"x".repeat(1_001), Flaw::TooBig),
             (&format!("x{}x", " ".repeat(999)), Flaw::TooBig),
-            (&format!("x{}", " ".repeat(2_000)), Flaw::TooBig),
+            (&format!("x{}", " ".repeat(4_000)), Flaw::TooBig),
             ("a\u{0}", Flaw::InvalidString),
             ("a\rb", Flaw::InvalidString),
             ("a\u{1b}[31m", Flaw::InvalidString),

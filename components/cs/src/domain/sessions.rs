@@ -4,13 +4,14 @@ use super::{
     SessionId, UserId,
     messages::{self, Content, Message},
 };
-use sdk::{Code, Email, Error, Problems, Role, Text, Timestamp, choice, codes, request, row};
+use schemars::JsonSchema;
+use sdk::{Code, Email, Error, Item, Problems, Role, Text, Timestamp, choice, codes, request, row};
 use serde::Serialize;
 use serde_json::json;
 
-const CHAT_SESSION_NOT_FOUND: Code = Code::new(404, "CHAT_SESSION_NOT_FOUND");
-const CHAT_SESSION_CLOSED: Code = Code::new(409, "CHAT_SESSION_CLOSED");
-const CHAT_ALREADY_ASSIGNED: Code = Code::new(409, "CHAT_ALREADY_ASSIGNED");
+pub const CHAT_SESSION_NOT_FOUND: Code = Code::new(404, "CHAT_SESSION_NOT_FOUND");
+pub const CHAT_SESSION_CLOSED: Code = Code::new(409, "CHAT_SESSION_CLOSED");
+pub const CHAT_ALREADY_ASSIGNED: Code = Code::new(409, "CHAT_ALREADY_ASSIGNED");
 
 choice! {
     pub enum Status {
@@ -63,6 +64,10 @@ row! {
         pub admin_name: String,
         pub assigned_at: Timestamp,
     }
+}
+
+impl Item for ListedSession {
+    const PLURAL: &'static str = "sessions";
 }
 
 impl Session {
@@ -118,7 +123,7 @@ request! {
 }
 
 /// CS-1.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 pub struct Started {
     pub session: Session,
     pub session_token: super::token::Token,
@@ -126,14 +131,14 @@ pub struct Started {
 }
 
 /// CS-2.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 pub struct Conversation {
     pub session: Session,
     pub messages: Vec<Message>,
 }
 
 /// CS-7.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 pub struct DeskConversation {
     #[serde(flatten)]
     pub conversation: Conversation,
@@ -141,13 +146,13 @@ pub struct DeskConversation {
 }
 
 /// CS-8.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 pub struct Assigned {
     pub session: Session,
     pub assignment: SessionAssignment,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 pub struct SessionAssignment {
     pub session_id: SessionId,
     #[serde(flatten)]

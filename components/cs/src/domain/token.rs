@@ -1,16 +1,34 @@
 //! The guest's credential: whoever knows it is the guest.
 
+use super::sessions::CHAT_SESSION_NOT_FOUND;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use sdk::{Code, Error};
+use schemars::JsonSchema;
+use sdk::{Code, Error, codes};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-const CHAT_TOKEN_MISSING: Code = Code::new(401, "CHAT_TOKEN_MISSING");
-const CHAT_FORBIDDEN: Code = Code::new(403, "CHAT_FORBIDDEN");
+pub const CHAT_TOKEN_MISSING: Code = Code::new(401, "CHAT_TOKEN_MISSING");
+pub const CHAT_FORBIDDEN: Code = Code::new(403, "CHAT_FORBIDDEN");
+
+/// Where the guest sends it.
+pub const HEADER: &str = "X-Session-Token";
+
+/// To whoever wants to read a session as its guest or as an admin.
+pub const READER_REFUSALS: [Code; 9] = [
+    codes::AUTH_INVALID_FORMAT,
+    codes::AUTH_INVALID_TOKEN,
+    codes::AUTH_TOKEN_EXPIRED,
+    codes::AUTH_UNAUTHORIZED,
+    codes::AUTH_NO_ROLE,
+    codes::AUTH_FORBIDDEN,
+    CHAT_TOKEN_MISSING,
+    CHAT_FORBIDDEN,
+    CHAT_SESSION_NOT_FOUND,
+];
 
 /// Shown once, to the guest who starts a session, and kept nowhere.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 #[serde(transparent)]
 pub struct Token(String);
 

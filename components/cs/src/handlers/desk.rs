@@ -13,11 +13,12 @@ use crate::{
     },
     store::{self, Filter},
 };
+use schemars::JsonSchema;
 use sdk::{Body, Call, Data, Listing, OptionalBody, Page, Path, Query, Result, Stored, Text};
 use serde::Serialize;
 
 /// CS-10.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 pub struct Changed {
     session: Session,
 }
@@ -65,7 +66,7 @@ pub fn set_status(_: &Call, Path(id): Path<SessionId>, Body(change): Body<Status
 
 fn listing(filter: &Filter, page: Page) -> Result<Data<Listing<ListedSession>>> {
     let items = || store::list_sessions(filter, page);
-    Ok(Data(Listing::read("sessions", page, items, || store::count_sessions(filter))?))
+    Ok(Data(Listing::read(page, items, || store::count_sessions(filter))?))
 }
 
 fn caller(call: &Call) -> Result<UserId> {

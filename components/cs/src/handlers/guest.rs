@@ -72,7 +72,7 @@ fn reader(call: &Call, id: &SessionId) -> Result<Reader> {
 /// Whether the guest's token is sent; a wrong one is refused.
 fn presents_token(call: &Call, id: &SessionId) -> Result<bool> {
     let hash = store::find_token_hash(id)?.ok_or_else(sessions::not_found)?;
-    match call.header("x-session-token").filter(|token| !token.is_empty()) {
+    match call.header(token::HEADER).filter(|token| !token.is_empty()) {
         Some(token) => token::check(token, &hash).map(|()| true),
         None => Ok(false),
     }

@@ -61,6 +61,8 @@ macro_rules! choice {
             }
         }
 
+        $crate::__shown_as_read!($name);
+
         impl $crate::database::Param for $name {
             fn to_value(&self) -> $crate::database::Value {
                 $crate::database::Value::Text(self.word().to_owned())

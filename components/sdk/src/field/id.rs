@@ -53,6 +53,8 @@ impl Field for Uuid {
     }
 }
 
+crate::__shown_as_read!(Uuid);
+
 impl Param for Uuid {
     fn to_value(&self) -> Cell {
         Cell::Uuid(self.0.clone())
@@ -95,6 +97,8 @@ macro_rules! id {
                 <$crate::Uuid as $crate::field::Field>::schema()
             }
         }
+
+        $crate::__shown_as_read!($name);
 
         impl $crate::database::Param for $name {
             fn to_value(&self) -> $crate::database::Value {

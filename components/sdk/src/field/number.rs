@@ -78,6 +78,8 @@ impl Field for Money {
     }
 }
 
+crate::__shown_as_read!(Money);
+
 impl Serialize for Money {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if self.0 % 100 == 0 {

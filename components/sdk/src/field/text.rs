@@ -45,7 +45,11 @@ impl<const MIN: usize, const MAX: usize> Field for Text<MIN, MAX> {
     }
 
     fn schema() -> Value {
-        schema(MIN, MAX)
+        let mut schema = schema(MIN, MAX);
+        if MIN > 0 {
+            schema["pattern"] = trimmed_pattern(MIN).into();
+        }
+        schema
     }
 }
 
@@ -79,7 +83,7 @@ fn measured(text: &str, min: usize, max: usize) -> Result<String, Problem> {
 }
 
 fn schema(min: usize, max: usize) -> Value {
-    let mut schema = json!({ "type": "string" });
+    let mut schema = json!({ "type": "string", "pattern": r"^[^\x00]*$" });
     if min > 0 {
         schema["minLength"] = min.into();
     }
@@ -87,4 +91,13 @@ fn schema(min: usize, max: usize) -> Value {
         schema["maxLength"] = max.into();
     }
     schema
+}
+
+/// Of text that has `min` characters without the white space around them.
+fn trimmed_pattern(min: usize) -> String {
+    let inner = match min {
+        0 | 1 => r"[^\x00\s]".to_owned(),
+        _ => format!(r"[^\x00\s][^\x00]{{{},}}[^\x00\s]", min - 2),
+    };
+    format!(r"^[^\x00]*{inner}[^\x00]*$")
 }

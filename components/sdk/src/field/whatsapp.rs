@@ -30,7 +30,7 @@ impl Field for Whatsapp {
     }
 
     fn schema() -> Value {
-        json!({ "type": "string", "pattern": r"^\+62\d{9,12}$" })
+        json!({ "type": "string", "pattern": r"^\+62[0-9]{9,12}$" })
     }
 }
 

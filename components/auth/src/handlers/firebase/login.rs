@@ -10,13 +10,14 @@ use crate::{
     handlers::{Opened, SignedIn, announce, open_session, signed_in},
     store::{self, NewUser},
 };
+use schemars::JsonSchema;
 use sdk::{Body, Call, Data, Email, Error, Result, Role, database, log, settings};
 use serde::Serialize;
 
 /// How often a login looks again after another one was faster.
 const ATTEMPTS: u32 = 5;
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FirebaseSignedIn {
     user: Profile,
@@ -26,7 +27,7 @@ pub struct FirebaseSignedIn {
     refresh_token: String,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct Profile {
     id: UserId,
     email: String,

@@ -10,10 +10,11 @@ use crate::{
     provider::{Account, Provider, report},
     store::{self, NewUser},
 };
+use schemars::JsonSchema;
 use sdk::{Body, Call, Created, Error, Result, Role, Unread, database};
 use serde::Serialize;
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Registered {
     user: Registrant,
@@ -21,7 +22,7 @@ pub struct Registered {
     message: &'static str,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 pub struct Registrant {
     id: UserId,
     email: String,

@@ -5,10 +5,11 @@ use crate::{
     domain::{User, firebase::Presented},
     store,
 };
+use schemars::JsonSchema;
 use sdk::{Body, Call, Data, Path, Result, Timestamp, Verbatim, field::NO_MAX};
 use serde::Serialize;
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Verified {
     valid: bool,

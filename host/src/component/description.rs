@@ -1,0 +1,158 @@
+//! What a component says of its routes: `paths` and `components` of an OpenAPI
+//! 3.1 document.
+//!
+//! The host does not take its word for the list: it has to be the table that
+//! routes. Whatever else is in it is shown and never used.
+
+use super::{
+    bindings::{Route, http::Access},
+    method_name,
+};
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Members of a path that are operations.
+const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
+
+/// Kinds of components that lie under names of the component's own.
+const NAMED: [&str; 2] = ["schemas", "responses"];
+
+/// A description whose names are unlike those of any other component.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Description {
+    /// Path -> method -> operation.
+    pub paths: BTreeMap<String, Map<String, Value>>,
+    /// Kind -> name -> what it is.
+    pub components: BTreeMap<String, Map<String, Value>>,
+}
+
+impl Description {
+    /// Reads what the component `name` answered. Nothing was said: nothing is
+    /// shown. Each error is a sentence for the component's author.
+    pub fn read(text: &str, name: &str, routes: &[Route]) -> Result<Description> {
+        if text.is_empty() {
+            return Ok(Description::default());
+        }
+        let mut document: Value = serde_json::from_str(text).context("its description is not JSON")?;
+        scope(&mut document, name);
+        let description = serde_json::from_value(document);
+        let mut description: Description = description.context("its description is not one of OpenAPI")?;
+        compare(&description.paths, routes)?;
+        for kind in NAMED {
+            if let Some(members) = description.components.get_mut(kind) {
+                *members =
+                    std::mem::take(members).into_iter().map(|(key, value)| (scoped(name, &key), value)).collect();
+            }
+        }
+        for operation in description.paths.values_mut().flat_map(Map::values_mut) {
+            if let Some(operation) = operation.as_object_mut() {
+                operation.insert("tags".into(), json!([name]));
+                if let Some(Value::String(id)) = operation.get_mut("operationId") {
+                    *id = scoped(name, id);
+                }
+            }
+        }
+        Ok(description)
+    }
+}
+
+fn scoped(name: &str, key: &str) -> String {
+    format!("{name}.{key}")
+}
+
+/// Makes all references ones to names of the component `name`.
+fn scope(value: &mut Value, name: &str) {
+    match value {
+        Value::Object(members) => {
+            if let Some(Value::String(target)) = members.get_mut("$ref") {
+                for kind in NAMED {
+                    let prefix = format!("#/components/{kind}/");
+                    if let Some(key) = target.strip_prefix(&prefix) {
+                        *target = format!("{prefix}{}", scoped(name, key));
+                        break;
+                    }
+                }
+            }
+            members.values_mut().for_each(|member| scope(member, name));
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| scope(item, name)),
+        _ => (),
+    }
+}
+
+/// Whether the description lists exactly what clients can call.
+fn compare(paths: &BTreeMap<String, Map<String, Value>>, routes: &[Route]) -> Result<()> {
+    let described: BTreeSet<(String, String)> = paths
+        .iter()
+        .flat_map(|(path, item)| {
+            let methods = item.keys().filter(|member| METHODS.contains(&member.as_str()));
+            methods.map(|method| (path.clone(), method.to_ascii_uppercase()))
+        })
+        .collect();
+    let public = routes.iter().filter(|route| route.access != Access::Internal);
+    let table: BTreeSet<(String, String)> =
+        public.map(|route| (template(&route.path), method_name(route.method).to_owned())).collect();
+    if let Some((path, method)) = table.difference(&described).next() {
+        bail!("its description lacks its route {method} {path}");
+    }
+    if let Some((path, method)) = described.difference(&table).next() {
+        bail!("its description has {method} {path}, which is not in its table of routes for clients");
+    }
+    Ok(())
+}
+
+/// A path as OpenAPI writes it: `/things/{id}` for `/things/:id`.
+pub fn template(path: &str) -> String {
+    let segments = path.split('/').map(|segment| match segment.strip_prefix(':') {
+        Some(name) => format!("{{{name}}}"),
+        None => segment.to_owned(),
+    });
+    segments.collect::<Vec<_>>().join("/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::component::bindings::http::Method;
+
+    fn table() -> Vec<Route> {
+        let route = |method, path: &str, access| Route { method, path: path.into(), access };
+        vec![
+            route(Method::Get, "/x/:id", Access::Public),
+            route(Method::Put, "/x/:id", Access::User),
+            route(Method::Post, "/x/tasks", Access::Internal),
+        ]
+    }
+
+    fn read(paths: Value) -> Result<Description> {
+        let document = json!({ "paths": paths, "components": { "schemas": { "Thing": {} } } });
+        Description::read(&document.to_string(), "name", &table())
+    }
+
+    #[test]
+    fn the_description_lists_what_clients_can_call() {
+        let complete = json!({ "/x/{id}": { "get": {}, "put": {}, "parameters": [] } });
+        assert!(read(complete).is_ok());
+        let refused = |paths| format!("{:#}", read(paths).unwrap_err());
+        assert_eq!(refused(json!({ "/x/{id}": { "get": {} } })), "its description lacks its route PUT /x/{id}");
+        let internal = json!({ "/x/{id}": { "get": {}, "put": {} }, "/x/tasks": { "post": {} } });
+        let sentence = "its description has POST /x/tasks, which is not in its table of routes for clients";
+        assert_eq!(refused(internal), sentence);
+        assert!(refused(json!([])).starts_with("its description is not one of OpenAPI"));
+        assert!(format!("{:#}", Description::read("{", "name", &table()).unwrap_err()).contains("not JSON"));
+        assert!(Description::read("", "name", &table()).unwrap().paths.is_empty());
+    }
+
+    #[test]
+    fn names_get_the_component_in_front() {
+        let reference = json!({ "$ref": "#/components/schemas/Thing" });
+        let get = json!({ "operationId": "things.show", "responses": { "200": { "schema": [reference] } } });
+        let read = read(json!({ "/x/{id}": { "get": get, "put": {} } })).unwrap();
+        let get = &read.paths["/x/{id}"]["get"];
+        assert_eq!((&get["operationId"], &get["tags"]), (&json!("name.things.show"), &json!(["name"])));
+        assert_eq!(get["responses"]["200"]["schema"][0]["$ref"], "#/components/schemas/name.Thing");
+        assert!(read.components["schemas"]["name.Thing"].is_object());
+    }
+}
