@@ -58,6 +58,27 @@ impl Description {
     }
 }
 
+impl Description {
+    /// The schema that a reference stands for; any other stands for itself.
+    pub fn resolve<'a>(&'a self, schema: &'a Value) -> Option<&'a Value> {
+        let Some(target) = schema.get("$ref").and_then(Value::as_str) else { return Some(schema) };
+        let (kind, name) = target.strip_prefix("#/components/")?.split_once('/')?;
+        self.components.get(kind)?.get(name)
+    }
+
+    /// Adds the members of what a schema describes, whichever of several it is.
+    pub fn members(&self, schema: &Value, members: &mut Map<String, Value>) {
+        // One level is enough, and has no circles.
+        let Some(schema) = self.resolve(schema) else { return };
+        members.extend(schema.get("properties").and_then(Value::as_object).cloned().unwrap_or_default());
+        for word in ["allOf", "anyOf", "oneOf"] {
+            let parts = schema.get(word).and_then(Value::as_array).into_iter().flatten();
+            let parts = parts.filter_map(|part| self.resolve(part)?.get("properties")?.as_object());
+            members.extend(parts.flatten().map(|(name, member)| (name.clone(), member.clone())));
+        }
+    }
+}
+
 fn scoped(name: &str, key: &str) -> String {
     format!("{name}.{key}")
 }

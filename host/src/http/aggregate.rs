@@ -220,11 +220,14 @@ fn describe(aggregate: &Aggregate, components: &Description) -> Value {
     let id = json!({ "type": "string", "format": "uuid" });
     let parameters: Vec<Value> =
         names().map(|name| json!({ "in": "path", "name": name, "required": true, "schema": id })).collect();
+    let owner = aggregate.owner.as_ref().map(|name| format!("the user that `{name}` names, and for "));
+    let circle = format!("For {}users of the role {}.", owner.unwrap_or_default(), aggregate.roles.join(" or "));
     let words = aggregate.path.trim_start_matches("/api").split('/');
     let words: Vec<&str> = words.filter(|word| !word.is_empty() && !word.starts_with(':')).collect();
     json!({
         "operationId": format!("host.{}", words.join(".")),
         "summary": format!("Several components at once: {}", words.join(" ")),
+        "description": circle,
         "tags": ["host"],
         "security": [{ BEARER: [] }],
         "parameters": parameters,
@@ -233,39 +236,44 @@ fn describe(aggregate: &Aggregate, components: &Description) -> Value {
 }
 
 fn describe_part(part: &Part, components: &Description) -> Value {
-    let whole = picked(part, components).filter(|_| part.only.is_empty());
-    let otherwise = match &part.otherwise {
+    let kind = match &part.otherwise {
         Value::Array(_) => json!({ "type": "array" }),
         Value::Number(_) => json!({ "type": "number" }),
-        // Of an object some members are kept, or there is none at all.
         Value::Object(_) => json!({ "type": "object" }),
-        _ if part.only.is_empty() => json!({}),
-        _ => json!({ "type": ["object", "null"] }),
+        _ => json!({}),
     };
-    match (whole, &part.otherwise) {
-        (None, _) => otherwise,
-        (Some(schema), Value::Array(_) | Value::Number(_)) => schema,
-        (Some(schema), otherwise) => json!({ "anyOf": [schema, { "const": otherwise }] }),
+    let Some(whole) = picked(part, components) else { return kind };
+    let kept = if part.only.is_empty() { whole } else { narrowed(&whole, &part.only, components) };
+    match &part.otherwise {
+        // Of these kinds what stands for a failed part is one as well.
+        Value::Array(_) | Value::Number(_) => kept,
+        otherwise => json!({ "anyOf": [kept, { "const": otherwise }] }),
     }
 }
 
 /// The schema of what a part takes from a component's answer, if that is
 /// described.
 fn picked(part: &Part, components: &Description) -> Option<Value> {
-    let shape = |path: &str| {
-        path.split('/').map(|s| if s.starts_with(['{', ':']) { "" } else { s }).collect::<Vec<_>>().join("/")
-    };
+    let blank = |segment: &str| if segment.starts_with(['{', ':']) { "" } else { segment }.to_owned();
+    let shape = |path: &str| path.split('/').map(blank).collect::<Vec<_>>().join("/");
     let path = part.path.split('?').next().map(shape)?;
     let (_, item) = components.paths.iter().find(|(template, _)| shape(template) == path)?;
     let mut schema = item.get("get")?.pointer("/responses/200/content/application~1json/schema")?;
     for name in part.pick.split('/').skip(1) {
-        if let Some(target) = schema.get("$ref").and_then(Value::as_str) {
-            let mut steps = target.strip_prefix("#/components/")?.split('/');
-            schema = components.components.get(steps.next()?)?.get(steps.next()?)?;
-        }
-        schema = schema.get("properties")?.get(name)?;
+        schema = components.resolve(schema)?.get("properties")?.get(name)?;
     }
     Some(schema.clone())
+}
+
+/// What [`only`] leaves of what a schema describes.
+fn narrowed(schema: &Value, names: &[String], components: &Description) -> Value {
+    if let Some(items) = components.resolve(schema).and_then(|schema| schema.get("items")) {
+        return json!({ "type": "array", "items": narrowed(items, names, components) });
+    }
+    let mut members = Map::new();
+    components.members(schema, &mut members);
+    members.retain(|name, _| names.contains(name));
+    json!({ "type": "object", "properties": members })
 }
 
 /// In the order of the contract: role and ownership, then the path.
