@@ -10,6 +10,7 @@ import time
 import urllib.request
 import uuid
 import zlib
+from datetime import datetime
 
 import schemathesis
 from schemathesis.specs.openapi.checks import positive_data_acceptance
@@ -110,12 +111,19 @@ def before_call(context, case, kwargs):
         case.body.update(plausible(case.body))
 
 
+def is_time(text):
+    try:
+        return text[10] in "Tt" and datetime.fromisoformat(text.upper()).tzinfo is not None
+    except (TypeError, ValueError, IndexError, AttributeError, KeyError):
+        return False
+
+
 def plausible(body):
     """Every other class is to come, and every other password is a strong one: by
     chance they never are."""
     start, end, password = body.get("start_time"), body.get("end_time"), body.get("password")
     chosen = lambda text: zlib.crc32(text.encode()) % 2 == 0
-    if isinstance(start, str) and isinstance(end, str) and start[10:11] == end[10:11] == "T" and chosen(start):
+    if is_time(start) and is_time(end) and chosen(start):
         day = 1 + zlib.crc32(end.encode()) % 28
         return {"start_time": f"2099-{start[5:7]}-{day:02}T09:00:00Z", "end_time": f"2099-{start[5:7]}-{day:02}T10:00:00Z"}
     if isinstance(password, str) and 8 <= len(password) <= 120 and chosen(password):
