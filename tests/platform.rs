@@ -249,12 +249,11 @@ async fn listen_json_is_private_and_leaves_with_a_clean_exit() {
 async fn a_stopping_host_finishes_what_it_has_begun() {
     let host = Host::start(setup());
     let api = host.api();
-    let slow = tokio::spawn(async move { api.probe(json!([{ "op": "sleep", "ms": 1500 }])).await });
-    // The call has begun when the probe holds its instance: a second one gets a
-    // fresh instance, whose counter starts anew.
-    tokio::time::sleep(Duration::from_millis(400)).await;
+    let steps = json!([{ "op": "log", "value": "the slow call has begun" }, { "op": "sleep", "ms": 1500 }]);
+    let slow = tokio::spawn(async move { api.probe(steps).await });
+    until("the call", async || host.log().contains("the slow call has begun").then_some(())).await;
     signal(host.pid(), Signal::SIGTERM);
-    assert_eq!(slow.await.expect("no panic"), [json!({ "ok": null })]);
+    assert_eq!(slow.await.expect("no panic"), [json!({ "ok": null }), json!({ "ok": null })]);
     let gone = || async { (TcpStream::connect(host.url.trim_start_matches("http://")).is_err()).then_some(()) };
     until("the end of the listener", gone).await;
 }

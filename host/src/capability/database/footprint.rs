@@ -139,7 +139,7 @@ mod tests {
     #[test]
     fn what_only_reads_and_writes_rows_leaves_nothing() {
         for sql in [
-            "select c.id from course.courses c where c.id = $1 and (c.level = 'a(b)' or c.x in (1, 2))",
+            "select c.id from a.b c where c.id = $1 and (c.level = 'a(b)' or c.x in (1, 2))",
             "-- set_config()\nselect count(*), lower(x) from t where exists (select from u)",
             "insert into a.b (c, d) values ($1, coalesce($2, 'it''s (fine)'))",
             "insert into a.b as x (c) select (now()) on conflict (c) do update set c = (excluded.c)",
