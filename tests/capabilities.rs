@@ -504,8 +504,8 @@ async fn an_ungranted_import_fails_at_load_and_names_the_grant() {
 async fn what_is_no_component_is_refused_with_a_sentence() {
     let dir = crate::harness::scratch_dir("broken");
     for (bytes, why) in [
-        (b"no wasm at all".to_vec(), "not a WebAssembly component"),
-        (b"\0asm\x01\0\0\0".to_vec(), "not a WebAssembly component"),
+        (b"no wasm at all".to_vec(), "not WebAssembly"),
+        (b"\0asm\x01\0\0\0".to_vec(), "not a component"),
         (b"\0asm\x0d\0\x01\0".to_vec(), "shema:http/handler"),
         (b"\0asm\x0d\0\x01\0garbage".to_vec(), "component course"),
     ] {

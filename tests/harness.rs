@@ -145,6 +145,9 @@ impl Host {
         let listen = data_dir.join("listen.json");
         let _ = fs::remove_file(&listen);
 
+        if !given {
+            warm_up(&data_dir);
+        }
         let mut command = Command::new(env!("CARGO_BIN_EXE_shema"));
         command.current_dir(&data_dir).arg("serve").env_clear();
         for name in ["PATH", "HOME", "CARGO_HOME", "RUSTUP_HOME"] {
@@ -168,6 +171,9 @@ impl Host {
             }
             std::thread::sleep(Duration::from_millis(5));
         };
+        if !given {
+            keep_warm(&data_dir);
+        }
         let text = |name: &str| note[name].as_str().expect("a text").to_owned();
         Ok(Host {
             url: text("public"),
@@ -235,6 +241,37 @@ impl Drop for Host {
         if let Some(dir) = &self.scratch {
             let _ = fs::remove_dir_all(dir);
         }
+    }
+}
+
+/// Compiled components of the first host, with the secrets that authenticate
+/// them: the others take them over and compile nothing.
+static WARM: OnceLock<PathBuf> = OnceLock::new();
+
+fn warm_up(data_dir: &Path) {
+    if let Some(warm) = WARM.get() {
+        link_all(warm, data_dir);
+    }
+}
+
+fn keep_warm(data_dir: &Path) {
+    WARM.get_or_init(|| {
+        let warm = scratch_dir("warm");
+        link_all(data_dir, &warm);
+        warm
+    });
+}
+
+fn link_all(from: &Path, to: &Path) {
+    fs::copy(from.join("secrets.json"), to.join("secrets.json")).expect("the secrets are copied");
+    fs::create_dir_all(to.join("cache")).expect("a directory");
+    for file in fs::read_dir(from.join("cache")).expect("the cache").flatten() {
+        let name = file.file_name();
+        // One that is still being written has another name and goes away.
+        if name.to_string_lossy().contains('.') {
+            continue;
+        }
+        fs::hard_link(file.path(), to.join("cache").join(name)).expect("a file is linked");
     }
 }
 

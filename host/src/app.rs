@@ -6,28 +6,24 @@
 use crate::{
     builder::Checkout,
     capability::{
-        self, Held, Shared,
+        self, Shared,
         events::relay,
         redis::Store,
         tokens::{self, Signer, certificates, service_account::Account},
     },
-    component::{
-        Workshop,
-        artifact::Cache,
-        engine, linker,
-        registry::{Registry, Slot},
-    },
+    component::{Workshop, artifact::Cache, compile::Compiler, engine, linker, registry::Registry},
     config::{self, Config},
     control,
-    database::{self, Pool},
+    database::{self, Pool, Roles},
+    deploy::{self, Deployer},
     embedded::Cluster,
     http::Gateway,
+    notice::Notices,
     schedule::{self, Scheduled},
     server,
 };
 use anyhow::{Context, Result, anyhow, ensure};
-use arc_swap::ArcSwapOption;
-use futures_util::{StreamExt, TryStreamExt, stream};
+use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::json;
 use sqlx::postgres::PgConnectOptions;
 use std::{
@@ -38,8 +34,12 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::{net::TcpListener, signal::unix::SignalKind};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{Signal, SignalKind, signal},
+};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 /// Name of the embedded database.
 const DATABASE: &str = "shema";
@@ -128,7 +128,9 @@ async fn serve_with(config: &Config, options: &PgConnectOptions, demo: bool, sta
     let http_client = capability::http_client::Client::new()?;
     let account = config.service_account.as_deref();
     let account = account.map(|path| Account::read(path, http_client.clone())).transpose()?;
+    let node = Uuid::new_v4();
     let shared = Arc::new(Shared {
+        notices: Arc::new(Notices::new(&node.to_string())),
         certificates: Arc::new(certificates::Store::new(http_client.clone())),
         service_account: account.map(Arc::new),
         http_client,
@@ -141,15 +143,18 @@ async fn serve_with(config: &Config, options: &PgConnectOptions, demo: bool, sta
     if demo {
         load_demo(config, &shared).await?;
     }
-    let slots = load_components(config, options, &shared).await?;
-    let stop = CancellationToken::new();
-    let relay = tokio::spawn(relay::run(options.clone(), Arc::clone(&shared.redis), stop.clone()));
-    let registry = Arc::new(Registry::new(slots, config.aliases.clone()));
+    let workshop = Arc::new(workshop(config, options, &shared)?);
+    let registry = Arc::new(Registry::new(config.aliases.clone()));
     // Set once, here.
     let _ = shared.directory.set(Arc::downgrade(&registry));
+    let deployer = Deployer::new(config, workshop, Arc::clone(&registry), node);
+    deployer.start(options).await?;
+    let stop = CancellationToken::new();
+    let relay = tokio::spawn(relay::run(options.clone(), Arc::clone(&shared.redis), stop.clone()));
     let schedule = schedule::run(options.clone(), Arc::clone(&registry), scheduled(config), stop.clone());
     let schedule = tokio::spawn(schedule);
-    let served = listen(config, registry, &shared, demo, started, &stop).await;
+    let serving = Serving { config, options, registry, shared: &shared, deployer, demo, started };
+    let served = listen(serving, &stop).await;
     stop.cancel();
     if schedule.await.is_err() {
         tracing::warn!("the schedule had panicked");
@@ -169,68 +174,28 @@ fn scheduled(config: &Config) -> Vec<Scheduled> {
     config.components.iter().flat_map(of_component).collect()
 }
 
-async fn load_components(config: &Config, options: &PgConnectOptions, shared: &Arc<Shared>) -> Result<Vec<Slot>> {
+fn workshop(config: &Config, options: &PgConnectOptions, shared: &Arc<Shared>) -> Result<Workshop> {
     let engine = engine::start()?;
-    let workshop = Arc::new(Workshop {
+    let public_key = config.deploy.public_key.as_ref().map(|text| {
+        let key = BASE64_STANDARD.decode(text).ok().filter(|key| key.len() == 32);
+        key.context("deploy.public_key: not the base64 of an Ed25519 public key (32 bytes)")
+    });
+    Ok(Workshop {
         linker: linker::build(&engine)?,
+        compiler: Compiler {
+            // Also when the file has been replaced since.
+            program: PathBuf::from("/proc/self/exe"),
+            timeout: Duration::from_secs(config.deploy.compile_seconds),
+            memory_mib: config.deploy.compile_memory_mib,
+        },
         cache: Cache::new(&config.data_dir, &config.secrets.cache),
         call_timeout: config.call_timeout,
+        max_artifact_bytes: config.deploy.max_artifact_mib << 20,
+        public_key: public_key.transpose()?,
+        shared: Arc::clone(shared),
+        roles: Roles::new(options, &config.secrets.access),
         engine,
-    });
-    let loading = config.components.iter().map(|(name, component)| {
-        let workshop = &workshop;
-        async move {
-            let loaded = load_component(config, options, shared, workshop, name, component).await;
-            loaded.with_context(|| format!("component {name}"))
-        }
-    });
-    // Compilation uses all cores by itself; two overlap the waits between.
-    stream::iter(loading).buffered(2).try_collect().await
-}
-
-async fn load_component(
-    config: &Config,
-    options: &PgConnectOptions,
-    shared: &Arc<Shared>,
-    workshop: &Arc<Workshop>,
-    name: &str,
-    component: &config::Component,
-) -> Result<Slot> {
-    let live = ArcSwapOption::empty();
-    let path: PathBuf = config.components_dir.join(format!("{name}.wasm"));
-    match std::fs::read(&path) {
-        Ok(wasm) => {
-            let pool = match &component.grants.database {
-                Some(role) => Some(role_pool(config, options, role, component).await?),
-                None => None,
-            };
-            let held = Arc::new(Held::new(name, component, shared, pool));
-            let started = Instant::now();
-            let version = workshop.load(name, wasm, component, held).await?;
-            tracing::info!("Loaded {name}@{} in {} ms.", version.id, started.elapsed().as_millis());
-            live.store(Some(Arc::new(version)));
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            tracing::warn!("There is no {}: {} will answer 503.", path.display(), component.mounts.join(", "));
-        }
-        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
-    }
-    Ok(Slot { name: name.to_owned(), mounts: component.mounts.clone(), live })
-}
-
-/// Connections logged in as the role; the first one is made here, so that what
-/// is wrong with the role stops the start.
-async fn role_pool(
-    config: &Config,
-    options: &PgConnectOptions,
-    role: &str,
-    component: &config::Component,
-) -> Result<Pool> {
-    let timeout = Duration::from_millis(component.limits.statement_timeout_ms);
-    let pool = Pool::role(options, role, &config.secrets.access, timeout, component.limits.connections);
-    let lease = pool.get().await.with_context(|| format!("cannot log in as the database role {role}"))?;
-    lease.give_back();
-    Ok(pool)
+    })
 }
 
 async fn load_demo(config: &Config, shared: &Shared) -> Result<()> {
@@ -245,38 +210,50 @@ async fn load_demo(config: &Config, shared: &Shared) -> Result<()> {
     Ok(())
 }
 
-async fn listen(
-    config: &Config,
+struct Serving<'a> {
+    config: &'a Config,
+    options: &'a PgConnectOptions,
     registry: Arc<Registry>,
-    shared: &Arc<Shared>,
+    shared: &'a Arc<Shared>,
+    deployer: Arc<Deployer>,
     demo: bool,
     started: Instant,
-    stop: &CancellationToken,
-) -> Result<()> {
+}
+
+async fn listen(serving: Serving<'_>, stop: &CancellationToken) -> Result<()> {
+    let Serving { config, options, registry, shared, deployer, demo, started } = serving;
     let control = bind(config.control_listen, "SHEMA_CONTROL_LISTEN").await?;
     let public = bind(config.listen, "SHEMA_LISTEN").await?;
     let (public_at, control_at) = (public.local_addr()?, control.local_addr()?);
     let gateway = Arc::new(Gateway::new(config, registry, Arc::clone(shared), public_at.port())?);
+    let address = deploy::Address { public: format!("http://{public_at}"), control: format!("http://{control_at}") };
+    // Connections wait in the queue of the sockets until this host has missed
+    // nothing.
+    deployer.join(address).await?;
+    let following = tokio::spawn(Arc::clone(&deployer).run(options.clone(), stop.clone()));
+    // Before anybody can know that this host is there and stop it.
+    let mut signals = Signals::catch()?;
     let note = ListenNote::write(config, public_at, control_at)?;
-    let control_router = control::router(Arc::clone(&gateway), config.secrets.control.clone());
+    let max_artifact_bytes = config.deploy.max_artifact_mib << 20;
+    let control_router =
+        control::router(Arc::clone(&gateway), deployer, config.secrets.control.clone(), max_artifact_bytes);
     let control_task = tokio::spawn(server::serve(control, control_router, stop.clone()));
     let public_task = tokio::spawn(server::serve(public, gateway.router(), stop.clone()));
     if demo || config.profile == config::Profile::Development {
         greet(config, shared, public_at, demo, started).await;
     }
     tracing::info!("Listening on http://{public_at}, control on http://{control_at}.");
-    wait_for_signal().await?;
+    signals.receive().await;
     tracing::info!("Stopping: requests under way are finished.");
     note.remove();
     stop.cancel();
     let second = async {
         // A second signal means: now.
-        if wait_for_signal().await.is_ok() {
-            std::process::exit(1);
-        }
+        signals.receive().await;
+        std::process::exit(1);
     };
     tokio::select! {
-        _ = async { tokio::join!(public_task, control_task) } => (),
+        _ = async { tokio::join!(public_task, control_task, following) } => (),
         () = second => (),
     }
     Ok(())
@@ -286,11 +263,24 @@ async fn bind(address: SocketAddr, setting: &str) -> Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("{setting}: cannot listen on {address}"))
 }
 
-async fn wait_for_signal() -> Result<()> {
-    let mut terminate = tokio::signal::unix::signal(SignalKind::terminate())?;
-    tokio::select! {
-        _ = terminate.recv() => Ok(()),
-        done = tokio::signal::ctrl_c() => done.context("cannot wait for a signal"),
+/// The two signals that stop the host.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// From here on a signal waits to be received instead of ending the process.
+    fn catch() -> Result<Signals> {
+        let catch = |kind| signal(kind).context("cannot wait for a signal");
+        Ok(Signals { terminate: catch(SignalKind::terminate())?, interrupt: catch(SignalKind::interrupt())? })
+    }
+
+    async fn receive(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => (),
+            _ = self.interrupt.recv() => (),
+        }
     }
 }
 

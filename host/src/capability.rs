@@ -31,6 +31,7 @@ pub struct Shared {
     pub redis: Arc<redis::Store>,
     pub signer: Arc<tokens::Signer>,
     pub outbox_secret: String,
+    pub notices: Arc<crate::notice::Notices>,
     pub http_client: http_client::Client,
     pub certificates: Arc<tokens::certificates::Store>,
     pub service_account: Option<Arc<tokens::service_account::Account>>,
@@ -102,6 +103,8 @@ pub struct Context {
     pub depth: u8,
     /// Ends with the call that this one is inside of.
     pub deadline: Option<Instant>,
+    /// A repetition, which must leave no trace.
+    pub read_only: bool,
 }
 
 impl Context {
@@ -112,6 +115,21 @@ impl Context {
             presented,
             depth: 0,
             deadline: None,
+            read_only: false,
+        }
+    }
+}
+
+impl Context {
+    /// Of a question that the host asks for itself.
+    pub fn of_host() -> Context {
+        Context {
+            request_id: String::new(),
+            version: String::new(),
+            presented: None,
+            depth: 0,
+            deadline: None,
+            read_only: true,
         }
     }
 }
@@ -139,10 +157,15 @@ impl Call {
     }
 
     pub fn begin(&mut self, context: Context) {
+        self.database = database::Session::new(self.held.database.as_ref(), context.read_only);
         self.context = Some(context);
-        self.database = database::Session::new(self.held.database.as_ref());
         self.redis_time = Duration::ZERO;
         self.log_lines = 0;
+    }
+
+    /// The present call must leave no trace.
+    fn is_read_only(&self) -> bool {
+        self.context.as_ref().is_some_and(|context| context.read_only)
     }
 
     /// Of the present call, for log lines.
@@ -159,20 +182,36 @@ impl Call {
     }
 }
 
+/// All that a component may import beside WASI.
+pub const INTERFACES: [&str; 12] = [
+    "shema:http/types@0.1.0",
+    "shema:database/client@0.1.0",
+    "shema:redis/client@0.1.0",
+    "shema:events/outbox@0.1.0",
+    "shema:tokens/sessions@0.1.0",
+    "shema:tokens/passwords@0.1.0",
+    "shema:tokens/certificates@0.1.0",
+    "shema:tokens/service-account@0.1.0",
+    "shema:http-client/client@0.1.0",
+    "shema:components/calls@0.1.0",
+    "shema:settings/values@0.1.0",
+    "shema:log/log@0.1.0",
+];
+
 /// The capability that an import asks for and the operator has not granted;
 /// None if all is well. `import`: as in `shema:database/client@0.1.0`.
 pub fn missing_grant(import: &str, grants: &config::Grants) -> Option<&'static str> {
     let interface = import.split('@').next().unwrap_or_default();
     let token = |word: &str| grants.tokens.iter().any(|granted| granted == word);
     match interface {
-        "shema:database/client" if grants.database.is_none() => Some("database"),
-        "shema:redis/client" if grants.redis.is_empty() => Some("redis"),
-        "shema:events/outbox" if grants.events.is_empty() => Some("events"),
+        "shema:database/client" if grants.database.is_none() => Some("database = \"ROLE\""),
+        "shema:redis/client" if grants.redis.is_empty() => Some("redis = [\"PATTERN\"]"),
+        "shema:events/outbox" if grants.events.is_empty() => Some("events = [\"CHANNEL\"]"),
         "shema:tokens/sessions" if !token("sessions") => Some("tokens = [\"sessions\"]"),
         "shema:tokens/certificates" if !token("certificates") => Some("tokens = [\"certificates\"]"),
         "shema:tokens/service-account" if !token("service-account") => Some("tokens = [\"service-account\"]"),
-        "shema:http-client/client" if grants.http.is_empty() => Some("http"),
-        "shema:components/calls" if grants.calls.is_empty() => Some("calls"),
+        "shema:http-client/client" if grants.http.is_empty() => Some("http = [\"ORIGIN\"]"),
+        "shema:components/calls" if grants.calls.is_empty() => Some("calls = [\"COMPONENT\"]"),
         "shema:tokens/passwords" if !token("passwords") => Some("tokens = [\"passwords\"]"),
         _ => None,
     }

@@ -1,6 +1,6 @@
 //! The commands of the `shema` binary.
 
-use crate::{app::App, builder::Checkout, config::Config, telemetry};
+use crate::{app::App, builder::Checkout, component::compile, config::Config, telemetry};
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -28,11 +28,18 @@ enum Command {
     Build { name: Option<String> },
     /// Apply the migrations to the database and exit.
     Migrate,
+    /// Compile a component from standard input to standard output, within so
+    /// many MiB of memory. The host runs it for each artifact.
+    #[command(name = compile::COMMAND, hide = true)]
+    Compile { memory_mib: u64 },
 }
 
 /// Exit codes: 0 done, 1 refused or failed, 2 wrong usage.
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
+    if let Some(Command::Compile { memory_mib }) = cli.command {
+        return compile::run(memory_mib);
+    }
     match execute(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -54,6 +61,7 @@ fn execute(cli: Cli) -> Result<()> {
         Some(Command::Serve { demo }) => runtime.block_on(App::serve(config, demo || cli.demo)),
         Some(Command::Migrate) => runtime.block_on(App::migrate(config)),
         Some(Command::Build { name }) => build(name),
+        Some(Command::Compile { .. }) => unreachable!("`run` has seen to it"),
     }
 }
 

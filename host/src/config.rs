@@ -11,7 +11,7 @@ mod secrets;
 mod source;
 
 pub use file::{
-    Aggregate, Component, Grants, Limits, Part, RateCallers, RateCount, RateKey, RateLimit, Task, origin_of,
+    Aggregate, Component, Deploy, Grants, Limits, Part, RateCallers, RateCount, RateKey, RateLimit, Task, origin_of,
 };
 pub use secrets::Secrets;
 
@@ -87,6 +87,9 @@ pub struct Config {
     pub aliases: BTreeMap<String, String>,
     pub components: BTreeMap<String, Component>,
     pub aggregates: Vec<Aggregate>,
+    pub deploy: Deploy,
+    /// Of a component that `components` does not have.
+    pub default_limits: Limits,
     /// Oddities that do not stop the start, for the log once it runs.
     pub warnings: Vec<String>,
 }
@@ -152,6 +155,8 @@ impl Config {
             aliases: file.aliases,
             components: file.components,
             aggregates: file.aggregates,
+            deploy: file.deploy,
+            default_limits: file.default_limits,
             warnings: Vec::new(),
         };
         if !source.boolean("RATE_LIMIT_ENABLED", true)? {

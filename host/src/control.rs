@@ -1,14 +1,26 @@
 //! The operator's listener. Apart from the public one, so that a firewall can
-//! keep it in; everything but `/health` needs the control token.
+//! keep it in; everything but `/health` and the console's page needs the
+//! control token.
+//!
+//! - `components`: what runs, and changing it.
+//! - `events`: what happens, as it happens.
+//! - `metrics`: how much and how fast.
 
-use crate::http::Gateway;
+mod components;
+mod events;
+mod metrics;
+
+use crate::{
+    deploy::{self, Deployer},
+    http::Gateway,
+};
 use axum::{
     Json, Router,
-    extract::{Request, State},
+    extract::{DefaultBodyLimit, Request, State},
     http::{HeaderValue, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{delete, get, post},
 };
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
@@ -16,17 +28,29 @@ use subtle::ConstantTimeEq;
 
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
 
-struct Control {
+pub struct Control {
     gateway: Arc<Gateway>,
+    deployer: Arc<Deployer>,
     token: String,
+    max_artifact_bytes: usize,
 }
 
-pub fn router(gateway: Arc<Gateway>, token: String) -> Router {
-    let control = Arc::new(Control { gateway, token });
+pub fn router(gateway: Arc<Gateway>, deployer: Arc<Deployer>, token: String, max_artifact_bytes: usize) -> Router {
+    let control = Arc::new(Control { gateway, deployer, token, max_artifact_bytes });
     let guarded = Router::new()
-        .route("/v1/components", get(components))
+        .route("/v1/components", get(components::list))
+        .route("/v1/components/{name}", delete(components::delete))
+        .route("/v1/components/{name}/versions", post(components::deploy))
+        .route("/v1/components/{name}/activate", post(components::activate))
+        .route("/v1/components/{name}/rollback", post(components::rollback))
+        .route("/v1/components/{name}/stats", get(components::stats))
+        .route("/v1/nodes", get(components::nodes))
+        .route("/v1/events", get(events::follow))
+        .route("/metrics", get(metrics::text))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
+        // `deploy` counts by itself, to answer in its own words.
+        .layer(DefaultBodyLimit::disable())
         .layer(middleware::from_fn_with_state(Arc::clone(&control), authorize));
     Router::new().route("/health", get(health)).merge(guarded).with_state(control)
 }
@@ -42,8 +66,28 @@ async fn authorize(State(control): State<Arc<Control>>, request: Request, next: 
 }
 
 fn refuse(status: StatusCode, code: &str, message: &str) -> Response {
-    let error = json!({ "error": { "code": code, "message": message, "details": Value::Null } });
+    refuse_with(status, code, message, &Value::Null)
+}
+
+fn refuse_with(status: StatusCode, code: &str, message: &str, details: &Value) -> Response {
+    let error = json!({ "error": { "code": code, "message": message, "details": details } });
     (status, Json(error)).into_response()
+}
+
+impl IntoResponse for deploy::Error {
+    fn into_response(self) -> Response {
+        let (status, code, details) = self.parts();
+        if status.is_server_error() {
+            tracing::error!("a change failed: {self}");
+        }
+        refuse_with(status, code, &capitalized(&self.to_string()), &details)
+    }
+}
+
+/// A sentence.
+fn capitalized(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 async fn unknown() -> Response {
@@ -57,24 +101,11 @@ async fn wrong_method() -> Response {
 async fn health(State(control): State<Arc<Control>>) -> Json<Value> {
     let shared = &control.gateway.shared;
     let database = tokio::time::timeout(HEALTH_TIMEOUT, shared.database_answers()).await.unwrap_or(false);
-    let components: serde_json::Map<String, Value> = control
-        .gateway
-        .registry
-        .slots()
-        .map(|slot| (slot.name.clone(), if slot.live.load().is_some() { "live" } else { "missing" }.into()))
+    let slots = control.gateway.registry.slots();
+    let components: serde_json::Map<String, Value> = slots
+        .iter()
+        .map(|slot| (slot.name.clone(), if slot.live().is_some() { "live" } else { "missing" }.into()))
         .collect();
     let state = |up: bool| if up { "up" } else { "down" };
     Json(json!({ "database": state(database), "redis": state(shared.redis.is_up()), "components": components }))
-}
-
-async fn components(State(control): State<Arc<Control>>) -> Json<Value> {
-    let slots = control.gateway.registry.slots().map(|slot| {
-        let live = slot.live.load();
-        let versions: Vec<Value> = live
-            .iter()
-            .map(|version| json!({ "version": version.id.to_string(), "state": "live", "weight": 100 }))
-            .collect();
-        json!({ "name": slot.name, "mounts": slot.mounts, "versions": versions })
-    });
-    Json(slots.collect())
 }

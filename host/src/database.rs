@@ -6,6 +6,7 @@
 //! a call that is cut off in the middle cannot leave a half-read answer or an
 //! open transaction to the next borrower.
 
+use crate::config::Limits;
 use anyhow::{Context, Result, bail};
 use deadpool::managed::{self, Manager, Metrics, QueueMode, RecycleError, RecycleResult};
 use hmac::{Hmac, Mac};
@@ -15,6 +16,7 @@ use sqlx::{
     postgres::{PgConnectOptions, PgDatabaseError},
 };
 use std::{
+    collections::HashMap,
     sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
@@ -73,6 +75,38 @@ struct Repair {
 pub struct Login {
     connection: PgConnection,
     losses: u64,
+}
+
+/// The pools of the components' roles. A pool outlives the versions that use
+/// it: a swap opens no connection.
+pub struct Roles {
+    owner: PgConnectOptions,
+    secret: String,
+    /// By role, statement timeout (ms) and size.
+    pools: tokio::sync::Mutex<HashMap<(String, u64, usize), Pool>>,
+}
+
+impl Roles {
+    /// `secret`: what the passwords of the roles follow from.
+    pub fn new(owner: &PgConnectOptions, secret: &str) -> Roles {
+        Roles { owner: owner.clone(), secret: secret.to_owned(), pools: tokio::sync::Mutex::default() }
+    }
+
+    /// Connections logged in as the role. The first one is made here, so that
+    /// what is wrong with the role shows at once.
+    pub async fn pool(&self, role: &str, limits: &Limits) -> Result<Pool> {
+        let key = (role.to_owned(), limits.statement_timeout_ms, limits.connections);
+        let mut pools = self.pools.lock().await;
+        if let Some(pool) = pools.get(&key) {
+            return Ok(pool.clone());
+        }
+        let timeout = Duration::from_millis(limits.statement_timeout_ms);
+        let pool = Pool::role(&self.owner, role, &self.secret, timeout, limits.connections);
+        let lease = pool.get().await.with_context(|| format!("cannot log in as the database role {role}"))?;
+        lease.give_back();
+        pools.insert(key, pool.clone());
+        Ok(pool)
+    }
 }
 
 impl Pool {

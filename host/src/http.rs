@@ -1,7 +1,9 @@
 //! The public listener: everything that happens to a request, in the order of
 //! the contract (1.11), on one page.
 //!
+//! - `choose`: which version answers.
 //! - `dispatch`: request -> call -> answer.
+//! - `mirror`: repeats GETs on a version in the shadow.
 //! - `limits`: how often somebody may ask.
 //! - `cors`: which pages may read the answers.
 //! - `aggregate`: answers put together from several components.
@@ -9,9 +11,11 @@
 //! - `openapi`: the description of all endpoints, and the page that shows it.
 
 mod aggregate;
+mod choose;
 mod cors;
 mod dispatch;
 mod limits;
+mod mirror;
 mod openapi;
 mod platform;
 
@@ -30,6 +34,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
+use choose::Chosen;
 use cors::Cors;
 use ipnet::IpNet;
 use limits::Limiter;
@@ -40,6 +45,8 @@ use std::{
     time::{Duration, Instant},
 };
 use uuid::Uuid;
+
+pub use platform::now;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const COMPONENT: HeaderName = HeaderName::from_static("x-shema-component");
@@ -60,6 +67,8 @@ pub struct Gateway {
     /// Of the public listener.
     port: u16,
     started: Instant,
+    /// Opens versions that are not live, for testing them.
+    control_token: String,
 }
 
 impl Gateway {
@@ -78,6 +87,7 @@ impl Gateway {
             profile: config.profile.name(),
             port,
             started: Instant::now(),
+            control_token: config.secrets.control.clone(),
             aggregates: Aggregates::new(config.aggregates.clone())?,
             documents: Documents::new()?,
         })
@@ -174,31 +184,30 @@ impl Gateway {
                 .with("path", parts.uri.path())
                 .with("method", parts.method.as_str())
         };
-        let slot = self.registry.find(path).ok_or_else(unknown)?;
+        let client = self.client(dispatch::peer(parts), &parts.headers);
         // Pins this version for the whole request, whatever goes live meanwhile.
-        let version = slot.live.load_full().ok_or_else(|| {
-            Refusal::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "SERVICE_UNAVAILABLE",
-                "This part of the service is not available now.",
-            )
-        })?;
-        let (index, route, params) = match version.find(dispatch::method(&parts.method), path, false) {
-            Found::Route { index, route, params } => (index, route, params),
+        let Chosen { version, shadow } = self.choose(parts, path, client).ok_or_else(unknown)??;
+        let found = version.find(dispatch::method(&parts.method), path, false);
+        let (typed, index, route, params) = match found {
+            Found::Route { typed, index, route, params } => (typed, index, route, params),
             Found::OtherMethods(methods) => return Err(dispatch::wrong_method(&methods)),
             Found::Nothing => return Err(unknown()),
         };
         line.route = Some(route.path.clone());
 
         let body = body?;
-        let caller = self.caller(parts, route.access, &slot.name).await;
-        let client = self.client(dispatch::peer(parts), &parts.headers);
+        let caller = self.caller(parts, route.access, &version.component).await;
         let admitted = self.limiter.admit(route, &params, &body, caller.as_ref().ok(), client).await?;
         let answered = match dispatch::admit(&caller, route.access) {
             Ok(()) => {
                 let request = dispatch::request(index, params, parts, body, &caller, id);
                 let presented = caller.ok().and_then(|known| known.user().map(|user| user.presented.clone()));
-                dispatch::call(&version, request, presented, line).await
+                let mirrored = shadow.map(|shadow| (shadow, request.clone()));
+                let answered = dispatch::call(&version, typed, request, presented, line).await;
+                match mirrored {
+                    Some((shadow, request)) => self.mirror(&version, shadow, path, request, answered).await,
+                    None => answered,
+                }
             }
             Err(refusal) => Err(refusal),
         };

@@ -22,6 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub enum Lock {
     Relay = 0x73_68_65_6d_61_01,
     Schedule = 0x73_68_65_6d_61_02,
+    Start = 0x73_68_65_6d_61_03,
 }
 
 /// Runs `work` whenever this host leads, until `stop`. An error of `work` ends

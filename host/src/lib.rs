@@ -11,7 +11,8 @@
 //! - [`database`]: pools of PostgreSQL connections, migrations.
 //! - [`embedded`]: the database where none is given.
 //! - [`leader`], [`schedule`]: what one host of a cluster does for all.
-//! - [`control`]: the operator's listener.
+//! - [`deploy`]: how versions come and go, on all hosts of a cluster.
+//! - [`control`]: the operator's listener; [`notice`]: what it tells.
 //! - [`builder`]: components from a source checkout.
 //!
 //! # What is not there
@@ -31,10 +32,12 @@ pub mod component;
 pub mod config;
 pub mod control;
 pub mod database;
+pub mod deploy;
 pub mod embedded;
 pub mod error;
 pub mod http;
 pub mod leader;
+pub mod notice;
 pub mod schedule;
 pub mod server;
 pub mod telemetry;

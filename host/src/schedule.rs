@@ -85,6 +85,7 @@ async fn call(registry: &Registry, scheduled: &Scheduled) {
         request_id: Uuid::new_v4().simple().to_string(),
         depth: 0,
         deadline: None,
+        read_only: false,
     };
     match registry.call(inside).await {
         Ok(answer) if (200..300).contains(&answer.status) => tracing::debug!(component, path, "scheduled work is done"),

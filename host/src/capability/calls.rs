@@ -38,15 +38,17 @@ pub struct Inside<'a> {
     pub request_id: String,
     pub depth: u8,
     pub deadline: Option<Instant>,
+    pub read_only: bool,
 }
 
 impl Registry {
     /// Runs a call as a client's request would run, without limits. The error
     /// is for the log.
     pub async fn call(&self, call: Inside<'_>) -> Result<Response, String> {
-        let slot = self.slots().find(|slot| slot.name == call.component).ok_or("there is no such component")?;
-        let version = slot.live.load_full().ok_or("it is not loaded")?;
-        let Found::Route { index, route, params } = version.find(Some(call.method), call.path, call.internal) else {
+        let slot = self.slot(call.component).ok_or("there is no such component")?;
+        let version = slot.live().ok_or("it is not loaded")?;
+        let Found::Route { typed, index, route, params } = version.find(Some(call.method), call.path, call.internal)
+        else {
             return Err(format!("it has no route for {}", call.path));
         };
         if route.access == Access::User && !matches!(call.caller, Caller::User(_)) {
@@ -63,9 +65,13 @@ impl Registry {
             id: call.request_id.clone(),
             received_at: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
         };
-        let context =
-            Context { depth: call.depth, deadline: call.deadline, ..Context::new(&call.request_id, &version, None) };
-        let (outcome, _) = version.pool.call(context, &request).await;
+        let context = Context {
+            depth: call.depth,
+            deadline: call.deadline,
+            read_only: call.read_only,
+            ..Context::new(&call.request_id, &version, None)
+        };
+        let (outcome, _) = version.call(typed, context, &request).await;
         outcome.map_err(|failure| failure.to_string())
     }
 }
@@ -99,6 +105,7 @@ impl Host for Call {
             request_id: self.request_id().to_owned(),
             depth: depth + 1,
             deadline,
+            read_only: self.is_read_only(),
         };
         // Boxed, because a call may hold a call.
         let answered = Box::pin(registry.call(inside)).await;

@@ -73,13 +73,16 @@ pub struct Session {
     busy: bool,
     /// Set when the session may not be as it was.
     touched: bool,
+    read_only: bool,
     bytes_left: usize,
     time: Duration,
 }
 
 impl Session {
-    pub fn new(grant: Option<&Grant>) -> Session {
+    /// `read_only`: PostgreSQL refuses every change.
+    pub fn new(grant: Option<&Grant>, read_only: bool) -> Session {
         let mut session = Session::default();
+        session.read_only = read_only;
         session.bytes_left = grant.map_or(0, |grant| grant.max_bytes);
         session.grant = grant.cloned();
         session
@@ -168,6 +171,10 @@ impl Session {
         let lease = self.grant()?.pool.get().await;
         self.time += started.elapsed();
         self.lease = Some(lease.map_err(|error| Error::Unavailable(error.to_string()))?);
+        if self.read_only {
+            self.touched = true;
+            self.control("set session characteristics as transaction read only").await?;
+        }
         Ok(())
     }
 
@@ -190,7 +197,11 @@ impl Session {
             return Err(Error::Invalid("a transaction is open already".into()));
         }
         self.connect().await?;
-        self.control("begin isolation level read committed read write").await?;
+        let begin = match self.read_only {
+            true => "begin isolation level read committed read only",
+            false => "begin isolation level read committed read write",
+        };
+        self.control(begin).await?;
         self.opened += 1;
         self.open = Some(Open { number: self.opened, failed: false });
         Ok(self.opened)

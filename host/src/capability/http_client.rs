@@ -77,6 +77,9 @@ impl Host for Call {
         if !self.held.http.allows(&request.url) {
             return Ok(Err(Error::Denied(config::origin_of(&request.url).unwrap_or_default())));
         }
+        if self.is_read_only() && request.method != "GET" {
+            return Ok(Err(Error::Unavailable("a repeated call sends nothing but GET".into())));
+        }
         self.database.release();
         let client = self.held.http.client.clone();
         Ok(client.send(request).await)

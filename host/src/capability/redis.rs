@@ -153,6 +153,12 @@ impl Call {
         Ok(Arc::clone(&self.held.redis.store))
     }
 
+    /// For changes: a call that must leave no trace finds Redis away, which a
+    /// component has to bear at any time.
+    fn writable(&self, key: &str) -> std::result::Result<Arc<Store>, Error> {
+        if self.is_read_only() { Err(Error::Unavailable) } else { self.store(key) }
+    }
+
     async fn timed<T>(&mut self, work: impl Future<Output = Result<T>>) -> std::result::Result<T, Error> {
         let started = Instant::now();
         let done = work.await;
@@ -197,28 +203,28 @@ impl Host for Call {
 
     async fn set(&mut self, key: String, value: Vec<u8>, ttl_ms: u64) -> Answer<()> {
         answer!({
-            let store = self.store(&key)?;
+            let store = self.writable(&key)?;
             self.timed(store.set(&key, checked(value)?, ttl(ttl_ms)?)).await
         })
     }
 
     async fn set_if_absent(&mut self, key: String, value: Vec<u8>, ttl_ms: u64) -> Answer<bool> {
         answer!({
-            let store = self.store(&key)?;
+            let store = self.writable(&key)?;
             self.timed(store.set_if_absent(&key, checked(value)?, ttl(ttl_ms)?)).await
         })
     }
 
     async fn delete(&mut self, key: String) -> Answer<bool> {
         answer!({
-            let store = self.store(&key)?;
+            let store = self.writable(&key)?;
             self.timed(store.delete(&key)).await
         })
     }
 
     async fn increment(&mut self, key: String, by: i64, ttl_ms: u64) -> Answer<i64> {
         answer!({
-            let store = self.store(&key)?;
+            let store = self.writable(&key)?;
             self.timed(store.increment(&key, by, ttl(ttl_ms)?)).await.map(|counter| counter.count)
         })
     }
@@ -231,14 +237,14 @@ impl Host for Call {
         ttl_ms: u64,
     ) -> Answer<bool> {
         answer!({
-            let store = self.store(&key)?;
+            let store = self.writable(&key)?;
             self.timed(store.compare_and_set(&key, expected, checked(value)?, ttl(ttl_ms)?)).await
         })
     }
 
     async fn expire(&mut self, key: String, ttl_ms: u64) -> Answer<bool> {
         answer!({
-            let store = self.store(&key)?;
+            let store = self.writable(&key)?;
             self.timed(store.expire(&key, ttl(ttl_ms)?)).await
         })
     }

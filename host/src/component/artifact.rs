@@ -13,20 +13,24 @@ use std::{
     fmt,
     hash::{Hash, Hasher},
     path::{Path, PathBuf},
-    time::Instant,
 };
 use wasmtime::{Engine, component::Component};
 
 const MAC_BYTES: usize = 32;
 
 /// Name of an artifact: the first 12 hex digits of its SHA-256.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct VersionId(String);
 
 impl VersionId {
     pub fn of(wasm: &[u8]) -> VersionId {
-        let digest = Sha256::digest(wasm);
-        VersionId(digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect())
+        VersionId(digest(wasm).chars().take(12).collect())
+    }
+
+    /// None: not the name of a version.
+    pub fn parse(text: &str) -> Option<VersionId> {
+        let hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        (text.len() == 12 && text.bytes().all(hex)).then(|| VersionId(text.to_owned()))
     }
 
     pub fn as_str(&self) -> &str {
@@ -40,6 +44,11 @@ impl fmt::Display for VersionId {
     }
 }
 
+/// SHA-256 of an artifact, in hex.
+pub fn digest(wasm: &[u8]) -> String {
+    Sha256::digest(wasm).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 pub struct Cache {
     dir: PathBuf,
     key: Vec<u8>,
@@ -50,17 +59,26 @@ impl Cache {
         Cache { dir: data_dir.join("cache"), key: key.as_bytes().to_vec() }
     }
 
-    /// Compiles, or takes the result of an earlier run. Blocks for the time of
-    /// a compilation: not for the async executor.
-    pub fn load(&self, engine: &Engine, wasm: &[u8]) -> Result<Component> {
+    /// The code that an earlier run has left.
+    pub fn read(&self, engine: &Engine, wasm: &[u8]) -> Option<Component> {
         let path = self.path(engine, wasm);
-        if let Some(component) = self.read(engine, &path) {
-            return Ok(component);
+        let file = std::fs::read(&path).ok()?;
+        let (mac, code) = file.split_at_checked(MAC_BYTES)?;
+        if self.mac(&path, code).verify_slice(mac).is_err() {
+            tracing::warn!(path = %path.display(), "a cached component is damaged or foreign; compiling it anew");
+            return None;
         }
-        let started = Instant::now();
-        let component = Component::new(engine, wasm)?;
-        tracing::debug!(ms = started.elapsed().as_millis() as u64, "compiled");
-        if let Err(error) = self.write(&component, &path) {
+        // SAFETY: the MAC shows that this data directory's host wrote exactly
+        // these bytes for exactly this artifact and engine.
+        unsafe { Component::deserialize(engine, code) }.ok()
+    }
+
+    /// Takes the code that this host's compiler has just made, and keeps it.
+    pub fn load(&self, engine: &Engine, wasm: &[u8], code: &[u8]) -> Result<Component> {
+        // SAFETY: `compile` hands over what a process of this very binary
+        // wrote to a pipe that nobody else has.
+        let component = unsafe { Component::deserialize(engine, code) }?;
+        if let Err(error) = self.write(&self.path(engine, wasm), code) {
             tracing::warn!(%error, "cannot write the cache of compiled components");
         }
         Ok(component)
@@ -71,27 +89,13 @@ impl Cache {
     fn path(&self, engine: &Engine, wasm: &[u8]) -> PathBuf {
         let mut hasher = DefaultHasher::new();
         engine.precompile_compatibility_hash().hash(&mut hasher);
-        let digest: String = Sha256::digest(wasm).iter().map(|byte| format!("{byte:02x}")).collect();
-        self.dir.join(format!("{digest}-{:016x}", hasher.finish()))
+        self.dir.join(format!("{}-{:016x}", digest(wasm), hasher.finish()))
     }
 
-    fn read(&self, engine: &Engine, path: &Path) -> Option<Component> {
-        let file = std::fs::read(path).ok()?;
-        let (mac, code) = file.split_at_checked(MAC_BYTES)?;
-        if self.mac(path, code).verify_slice(mac).is_err() {
-            tracing::warn!(path = %path.display(), "a cached component is damaged or foreign; compiling it anew");
-            return None;
-        }
-        // SAFETY: the MAC shows that this data directory's host wrote exactly
-        // these bytes for exactly this artifact and engine.
-        unsafe { Component::deserialize(engine, code) }.ok()
-    }
-
-    fn write(&self, component: &Component, path: &Path) -> Result<()> {
+    fn write(&self, path: &Path, code: &[u8]) -> Result<()> {
         std::fs::create_dir_all(&self.dir)?;
-        let code = component.serialize()?;
-        let mut file = self.mac(path, &code).finalize().into_bytes().to_vec();
-        file.extend_from_slice(&code);
+        let mut file = self.mac(path, code).finalize().into_bytes().to_vec();
+        file.extend_from_slice(code);
         // Renamed into place, so that nobody reads half a file.
         let draft = path.with_extension(format!("draft-{}", std::process::id()));
         std::fs::write(&draft, file)?;

@@ -31,14 +31,8 @@ pub fn start() -> Result<Engine> {
         .linear_memory_keep_resident(64 << 10)
         .pagemap_scan(Enabled::Auto);
 
-    let mut config = Config::new();
-    config
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
-        .memory_init_cow(true)
-        .epoch_interruption(true)
-        .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(20))
-        .max_wasm_stack(512 << 10)
-        .async_stack_size(2 << 20);
+    let mut config = compiler_config();
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     let engine = Engine::new(&config)?;
 
     let ticking = engine.weak();
@@ -50,4 +44,17 @@ pub fn start() -> Result<Engine> {
         }
     })?;
     Ok(engine)
+}
+
+/// Everything that decides about the code: the same for the engine that runs it
+/// and for the process that compiles it.
+pub fn compiler_config() -> Config {
+    let mut config = Config::new();
+    config
+        .memory_init_cow(true)
+        .epoch_interruption(true)
+        .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(20))
+        .max_wasm_stack(512 << 10)
+        .async_stack_size(2 << 20);
+    config
 }

@@ -3,6 +3,7 @@
 use super::{
     bindings::{Bindings, BindingsPre, Request, Response, Route},
     engine::TICK,
+    stats::Stats,
     stderr::Tail,
 };
 use crate::{
@@ -19,8 +20,12 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 /// Elements of one guest table; a compiled Rust component has some hundred.
 const MAX_TABLE_ELEMENTS: usize = 50_000;
 
-/// A table of routes is a constant: whoever takes longer is broken.
-const ROUTES_DEADLINE: Duration = Duration::from_secs(5);
+/// An optional export.
+const HEALTH: &str = "shema:health/check@0.1.0";
+
+/// For the questions at load, whose answers are constants, and for the health
+/// check.
+pub const QUESTION_DEADLINE: Duration = Duration::from_secs(5);
 
 /// The store's data: the view of one call on the capabilities, and closed WASI.
 pub struct State {
@@ -63,41 +68,30 @@ impl Instance {
         pre: &BindingsPre<State>,
         held: &Arc<Held>,
         limits: &Limits,
+        stats: &Arc<Stats>,
     ) -> wasmtime::Result<Instance> {
-        let stderr = Tail::default();
-        let state = State {
-            call: Call::new(Arc::clone(held)),
-            table: ResourceTable::new(),
-            wasi: WasiCtx::builder().stderr(stderr.clone()).allow_tcp(false).allow_udp(false).build(),
-            stderr,
-            memory: Memory { max_bytes: limits.memory_mib << 20, bytes: 0 },
-            deadline: Instant::now() + Duration::from_secs(60),
-        };
-        let mut store = Store::new(engine, state);
-        store.limiter(|state| &mut state.memory);
-        store.set_epoch_deadline(1);
-        store.epoch_deadline_callback(on_epoch);
+        let mut store = new_store(engine, held, limits, stats);
         let bindings = pre.instantiate_async(&mut store).await?;
         Ok(Instance { store, bindings, calls: 0 })
     }
 
     /// The component's route table.
     pub async fn routes(&mut self) -> Result<Vec<Route>, Failure> {
-        self.store.data_mut().deadline = Instant::now() + ROUTES_DEADLINE;
+        self.store.data_mut().deadline = Instant::now() + QUESTION_DEADLINE;
         let routes = self.bindings.shema_http_handler().call_routes(&mut self.store);
-        match tokio::time::timeout(ROUTES_DEADLINE, routes).await {
+        match tokio::time::timeout(QUESTION_DEADLINE, routes).await {
             Ok(routes) => routes.map_err(|error| self.trap(&error)),
-            Err(_) => Err(Failure::Timeout(ROUTES_DEADLINE)),
+            Err(_) => Err(Failure::Timeout(QUESTION_DEADLINE)),
         }
     }
 
     /// What the component says of its routes, as JSON; empty if nothing.
     pub async fn describe(&mut self) -> Result<String, Failure> {
-        self.store.data_mut().deadline = Instant::now() + ROUTES_DEADLINE;
+        self.store.data_mut().deadline = Instant::now() + QUESTION_DEADLINE;
         let text = self.bindings.shema_http_handler().call_describe(&mut self.store);
-        match tokio::time::timeout(ROUTES_DEADLINE, text).await {
+        match tokio::time::timeout(QUESTION_DEADLINE, text).await {
             Ok(text) => text.map_err(|error| self.trap(&error)),
-            Err(_) => Err(Failure::Timeout(ROUTES_DEADLINE)),
+            Err(_) => Err(Failure::Timeout(QUESTION_DEADLINE)),
         }
     }
 
@@ -140,6 +134,44 @@ impl Instance {
     }
 }
 
+/// The component's own word on its health, in an instance that serves nothing
+/// else; well if it gives none.
+pub async fn check_health(
+    engine: &Engine,
+    pre: &BindingsPre<State>,
+    held: &Arc<Held>,
+    limits: &Limits,
+    stats: &Arc<Stats>,
+) -> wasmtime::Result<Result<(), String>> {
+    let mut store = new_store(engine, held, limits, stats);
+    let instance = pre.instance_pre().instantiate_async(&mut store).await?;
+    let package = instance.get_export_index(&mut store, None, HEALTH);
+    let check = package.and_then(|package| instance.get_export_index(&mut store, Some(&package), "check"));
+    let Some(check) = check else { return Ok(Ok(())) };
+    let check = instance.get_typed_func::<(), (Result<(), String>,)>(&mut store, check)?;
+    store.data_mut().deadline = Instant::now() + QUESTION_DEADLINE;
+    store.data_mut().call.begin(Context::of_host());
+    let (health,) = check.call_async(&mut store, ()).await?;
+    Ok(health)
+}
+
+fn new_store(engine: &Engine, held: &Arc<Held>, limits: &Limits, stats: &Arc<Stats>) -> Store<State> {
+    let stderr = Tail::default();
+    let state = State {
+        call: Call::new(Arc::clone(held)),
+        table: ResourceTable::new(),
+        wasi: WasiCtx::builder().stderr(stderr.clone()).allow_tcp(false).allow_udp(false).build(),
+        stderr,
+        memory: Memory::new(limits.memory_mib << 20, Arc::clone(stats)),
+        deadline: Instant::now() + Duration::from_secs(60),
+    };
+    let mut store = Store::new(engine, state);
+    store.limiter(|state| &mut state.memory);
+    store.set_epoch_deadline(1);
+    store.epoch_deadline_callback(on_epoch);
+    store
+}
+
 /// Lets the executor run between two slices of a computing guest, and ends a
 /// guest that is past its deadline.
 fn on_epoch(store: StoreContextMut<'_, State>) -> wasmtime::Result<UpdateDeadline> {
@@ -149,10 +181,24 @@ fn on_epoch(store: StoreContextMut<'_, State>) -> wasmtime::Result<UpdateDeadlin
     Ok(UpdateDeadline::Yield(1))
 }
 
-/// Counts and bounds the linear memory of one instance.
+/// Counts and bounds the linear memory of one instance; lives as long as it.
 struct Memory {
     max_bytes: usize,
     bytes: usize,
+    stats: Arc<Stats>,
+}
+
+impl Memory {
+    fn new(max_bytes: usize, stats: Arc<Stats>) -> Memory {
+        stats.instance_made();
+        Memory { max_bytes, bytes: 0, stats }
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        self.stats.instance_dropped();
+    }
 }
 
 impl ResourceLimiter for Memory {
@@ -162,6 +208,7 @@ impl ResourceLimiter for Memory {
         let fits = bytes <= self.max_bytes;
         if fits {
             self.bytes = bytes;
+            self.stats.saw_memory(bytes);
         }
         Ok(fits)
     }

@@ -6,7 +6,8 @@
 
 use super::{
     bindings::{BindingsPre, Request, Response},
-    instance::{Failure, Instance, State},
+    instance::{self, Failure, Instance, QUESTION_DEADLINE, State},
+    stats::Stats,
 };
 use crate::{
     capability::{Context, Held, Usage},
@@ -20,6 +21,7 @@ use tokio::sync::{Semaphore, TryAcquireError};
 use wasmtime::Engine;
 
 pub struct Pool {
+    pub stats: Arc<Stats>,
     engine: Engine,
     pre: BindingsPre<State>,
     held: Arc<Held>,
@@ -43,7 +45,7 @@ impl Pool {
             own => Duration::from_millis(own).min(call_timeout),
         };
         let running = Semaphore::new(limits.max_calls);
-        Pool { engine, pre, held, limits, deadline, running, warm: Mutex::default() }
+        Pool { stats: Arc::default(), engine, pre, held, limits, deadline, running, warm: Mutex::default() }
     }
 
     pub fn limits(&self) -> &Limits {
@@ -52,10 +54,19 @@ impl Pool {
 
     /// An instance of its own, for the questions at load.
     pub async fn instance(&self) -> Result<Instance, Failure> {
-        let new = Instance::new(&self.engine, &self.pre, &self.held, &self.limits);
+        let new = Instance::new(&self.engine, &self.pre, &self.held, &self.limits, &self.stats);
         match tokio::time::timeout(self.deadline, new).await {
             Ok(instance) => instance.map_err(|error| Failure::Trap(format!("cannot be instantiated: {error:#}"))),
             Err(_) => Err(Failure::Timeout(self.deadline)),
+        }
+    }
+
+    /// What the component says of its own health.
+    pub async fn check_health(&self) -> Result<Result<(), String>, Failure> {
+        let check = instance::check_health(&self.engine, &self.pre, &self.held, &self.limits, &self.stats);
+        match tokio::time::timeout(QUESTION_DEADLINE, check).await {
+            Ok(health) => health.map_err(|error| Failure::Trap(format!("{error:#}"))),
+            Err(_) => Err(Failure::Timeout(QUESTION_DEADLINE)),
         }
     }
 
@@ -79,6 +90,13 @@ impl Pool {
             self.warm.lock().unwrap_or_else(PoisonError::into_inner).push(instance);
         }
         (outcome, usage)
+    }
+
+    /// Drops the warm instances: a version that is not asked needs none.
+    pub fn cool(&self) {
+        // Taken out first, so that they are not dropped under the lock.
+        let warm = std::mem::take(&mut *self.warm.lock().unwrap_or_else(PoisonError::into_inner));
+        drop(warm);
     }
 
     async fn permit(&self) -> Option<tokio::sync::SemaphorePermit<'_>> {

@@ -2,7 +2,7 @@
 
 use super::{Profile, source};
 use anyhow::{Context, Result, bail, ensure};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, time::Duration};
 
 #[derive(Deserialize)]
@@ -18,6 +18,35 @@ pub struct File {
     pub components: BTreeMap<String, Component>,
     #[serde(default)]
     pub aggregates: Vec<Aggregate>,
+    pub deploy: Deploy,
+    /// Of a component that the file does not name.
+    pub default_limits: Limits,
+}
+
+/// How new versions get in, and when one is taken back by itself.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Deploy {
+    pub max_artifact_mib: usize,
+    /// For one artifact.
+    pub compile_seconds: u64,
+    pub compile_memory_mib: u64,
+    /// Former versions of a component that stay compiled.
+    pub keep: usize,
+    /// Base64 of an Ed25519 public key; then every artifact needs a signature.
+    pub public_key: Option<String>,
+    /// How long a new version is compared with the one before it.
+    pub watch_seconds: u64,
+    /// With fewer, nothing is said about a version.
+    pub min_requests: u64,
+    /// Percentage points of failed requests more than before.
+    pub max_error_percent: f64,
+    /// Percentage points of trapped requests more than before.
+    pub max_trap_percent: f64,
+    /// The new p99 divided by the one before.
+    pub max_p99_factor: f64,
+    /// A p99 below it is good enough, whatever the one before was.
+    pub min_p99_ms: f64,
 }
 
 /// An answer that the host puts together from several components.
@@ -67,8 +96,12 @@ pub struct Part {
 /// `limits` of a component are the file's `limits` with its own keys on top.
 pub fn parse(text: &str) -> Result<File> {
     let mut table: toml::Table = text.parse()?;
-    let shared = table.remove("limits").unwrap_or_else(|| toml::Table::new().into());
-    let shared = shared.as_table().context("limits: has to be a table")?;
+    let built_in: toml::Table = super::BUILT_IN_FILE.parse()?;
+    // A file that says nothing of them leaves them as they ship.
+    let shared = merged(&built_in, &mut table, "limits")?;
+    let deploy = merged(&built_in, &mut table, "deploy")?;
+    table.insert("default_limits".into(), shared.clone().into());
+    table.insert("deploy".into(), deploy.into());
     if let Some(components) = table.get_mut("components").and_then(toml::Value::as_table_mut) {
         for (name, component) in components {
             let component = component.as_table_mut().with_context(|| format!("components.{name}: not a table"))?;
@@ -85,6 +118,15 @@ pub fn parse(text: &str) -> Result<File> {
         ensure!(limit.window_seconds > 0, "rate_limit[{index}].window_seconds: has to be at least 1");
     }
     Ok(file)
+}
+
+/// A table of the file on top of that of the file that ships.
+fn merged(built_in: &toml::Table, table: &mut toml::Table, key: &str) -> Result<toml::Table> {
+    let mut merged = built_in.get(key).and_then(toml::Value::as_table).cloned().unwrap_or_default();
+    if let Some(own) = table.remove(key) {
+        merged.extend(own.as_table().with_context(|| format!("{key}: has to be a table"))?.clone());
+    }
+    Ok(merged)
 }
 
 /// One component: where it answers, what it may reach, how much it may use.
@@ -111,7 +153,7 @@ pub struct Component {
 
 /// The operator's permission to import a capability. `log` and `settings`
 /// need none.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Grants {
     /// The Postgres role that the component's statements run as.
@@ -157,7 +199,7 @@ enum Every {
 }
 
 /// What one call, and all calls of one component, may use.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
     /// Milliseconds for one call, waiting for an instance not counted; 0: the
@@ -282,6 +324,21 @@ impl Component {
             }
         }
         Ok(origins)
+    }
+}
+
+impl Component {
+    /// One that the file does not name: it may do nothing but answer.
+    pub fn unnamed(limits: Limits) -> Component {
+        Component {
+            mounts: Vec::new(),
+            grants: Grants::default(),
+            limits,
+            settings: BTreeMap::new(),
+            tasks: Vec::new(),
+            origins: Vec::new(),
+            values: BTreeMap::new(),
+        }
     }
 }
 

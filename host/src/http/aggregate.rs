@@ -154,6 +154,7 @@ impl Gateway {
             request_id: id.to_owned(),
             depth: 0,
             deadline: Some(Instant::now() + PART_TIMEOUT),
+            read_only: false,
         };
         let called = tokio::time::timeout(PART_TIMEOUT, self.registry.call(inside)).await;
         let answer = match called {

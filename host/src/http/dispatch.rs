@@ -15,6 +15,7 @@ use crate::{
         },
         instance::Failure,
         method_name,
+        version::Typed,
     },
     error::Refusal,
 };
@@ -230,20 +231,21 @@ fn visible_headers(headers: &HeaderMap) -> Vec<(String, String)> {
 /// has sent nothing.
 pub async fn call(
     version: &Version,
+    typed: &Typed,
     request: Request,
     presented: Option<Presented>,
     line: &mut Line,
 ) -> Result<Response, Refusal> {
     let context = Context::new(&request.id, version, presented);
     let started = Instant::now();
-    let (outcome, usage) = version.pool.call(context, &request).await;
+    let (outcome, usage) = version.call(typed, context, &request).await;
     line.call = started.elapsed();
     line.usage = usage;
     let answer = match outcome {
         Ok(answer) => answer,
         Err(failure) => return Err(explain(version, &request.id, &failure)),
     };
-    let max_bytes = version.pool.limits().max_response_kib << 10;
+    let max_bytes = typed.pool.limits().max_response_kib << 10;
     if answer.body.len() > max_bytes {
         tracing::error!(component = ?version.label, request_id = request.id, "the answer is over max_response_kib");
         return Err(internal_error());

@@ -1,0 +1,321 @@
+//! What an artifact has to pass before any request reaches it. Each refusal is
+//! a sentence for the person who deploys: what is wrong, and what to do.
+
+use super::{
+    Workshop,
+    artifact::VersionId,
+    bindings::{BindingsPre, Route},
+    compile,
+    description::Description,
+    instance::{self, State},
+    pool::Pool,
+    version::{Parts, Runner, Typed, Version},
+};
+use crate::{
+    capability::{self, Held},
+    config,
+};
+use anyhow::{Context, Result, bail, ensure};
+use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use serde_json::{Value, json};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use wasmtime::{Engine, component::Component, component::types::ComponentItem};
+
+/// What a component of the host's own world exports.
+const HANDLER: &str = "shema:http/handler@0.1.0";
+
+/// Why an artifact is refused, or cannot be judged.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{}", .0.message)]
+    Rejected(Rejection),
+    /// The host's own trouble, which says nothing of the artifact.
+    #[error("{0:#}")]
+    Host(anyhow::Error),
+}
+
+/// A refusal that says what the artifact's author has to change.
+#[derive(Debug)]
+pub struct Rejection {
+    /// As in section 5 of the operator's contract: `WRONG_WORLD`, ….
+    pub code: &'static str,
+    pub message: String,
+    pub details: Value,
+}
+
+fn reject(code: &'static str, message: impl Into<String>, details: Value) -> Error {
+    Error::Rejected(Rejection { code, message: message.into(), details })
+}
+
+/// How long the parts of the way in took.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Timing {
+    /// Everything but the compilation.
+    pub check: Duration,
+    /// Zero if the code was there already.
+    pub compile: Duration,
+}
+
+impl Workshop {
+    /// Checks, compiles, links and probes an artifact. `fingerprint`: stands
+    /// for `config`.
+    pub async fn load(
+        &self,
+        name: &str,
+        wasm: &[u8],
+        config: &config::Component,
+        fingerprint: &str,
+    ) -> Result<(Version, Timing), Error> {
+        let started = Instant::now();
+        check_preamble(wasm, self.max_artifact_bytes)?;
+        let (component, compiled) = match self.compiler.compile(&self.engine, &self.cache, wasm).await {
+            Ok(compiled) => compiled,
+            Err(compile::Failure::Host(error)) => return Err(Error::Host(error)),
+            Err(compile::Failure::Invalid(why)) => {
+                let message = format!("It is not a valid component: {}.", why.trim_end_matches('.'));
+                return Err(reject("NOT_A_COMPONENT", message, Value::Null));
+            }
+            Err(failure) => return Err(probe_failed(format!("{failure}"))),
+        };
+        let imports = imports(&self.engine, &component);
+        check_world(&self.engine, &component)?;
+        self.check_imports(&imports)?;
+        check_grants(name, &imports, &config.grants)?;
+        let pre = self.linker.instantiate_pre(&component);
+        let pre = pre.map_err(|error| {
+            let message = format!(
+                "It imports a function that this host ({}) does not have, or has with another type: {}.",
+                env!("CARGO_PKG_VERSION"),
+                flat(&error),
+            );
+            reject("UNKNOWN_IMPORT", message, json!({ "host": env!("CARGO_PKG_VERSION") }))
+        })?;
+        let pre = BindingsPre::new(pre).map_err(|error| {
+            let message = format!("It exports {HANDLER}, but not as this host knows it: {}.", flat(&error));
+            reject("WRONG_WORLD", message, json!({ "export": HANDLER }))
+        })?;
+        let held = Arc::new(self.held(name, config).await?);
+        let mut parts = self.probe(name, wasm, config, pre, held, imports).await?;
+        fingerprint.clone_into(&mut parts.config);
+        let version = Version::new(parts).context("its name does not fit into a header").map_err(Error::Host)?;
+        Ok((version, Timing { check: started.elapsed().saturating_sub(compiled), compile: compiled }))
+    }
+
+    fn check_imports(&self, imports: &[String]) -> Result<(), Error> {
+        let known = capability::INTERFACES;
+        let unknown = imports.iter().find(|import| !import.starts_with("wasi:") && !known.contains(&import.as_str()));
+        let Some(unknown) = unknown else { return Ok(()) };
+        let interface = |name: &str| name.split('@').next().unwrap_or_default().to_owned();
+        let near: Vec<&str> = known.iter().copied().filter(|known| interface(known) == interface(unknown)).collect();
+        let host = env!("CARGO_PKG_VERSION");
+        let message = match near.as_slice() {
+            [] => format!("It imports {unknown}, which no version of this host has (this one is {host})."),
+            near => format!(
+                "It imports {unknown}, which this host ({host}) does not have: it has {}. \
+                 Build the component against the `wit` folder of this host, or deploy to a newer one.",
+                near.join(", ")
+            ),
+        };
+        Err(reject("UNKNOWN_IMPORT", message, json!({ "import": unknown, "host": host, "available": near })))
+    }
+
+    /// What the component may use; a database role that does not work is the
+    /// operator's mistake, but only shows here.
+    async fn held(&self, name: &str, config: &config::Component) -> Result<Held, Error> {
+        let pool = match &config.grants.database {
+            None => None,
+            Some(role) => {
+                let pool = self.roles.pool(role, &config.limits).await;
+                Some(pool.map_err(|error| Error::Host(error.context("the grant of the database")))?)
+            }
+        };
+        Ok(Held::new(name, config, &self.shared, pool))
+    }
+
+    /// Instantiates the component under its limits and asks it what it is.
+    async fn probe(
+        &self,
+        name: &str,
+        wasm: &[u8],
+        config: &config::Component,
+        pre: BindingsPre<State>,
+        held: Arc<Held>,
+        imports: Vec<String>,
+    ) -> Result<Parts, Error> {
+        let pool = Pool::new(self.engine.clone(), pre, held, config.limits.clone(), self.call_timeout);
+        let failed = |what: &str| {
+            let what = what.to_owned();
+            move |failure: instance::Failure| probe_failed(format!("{what} {failure}"))
+        };
+        let mut probe = pool.instance().await.map_err(failed("its instance"))?;
+        let routes = probe.routes().await.map_err(failed("asked for its routes, it"))?;
+        let faulty = |error: anyhow::Error| probe_failed(format!("{error:#}"));
+        let paths = table(&routes, &config.mounts).map_err(faulty)?;
+        let text = probe.describe().await.map_err(failed("asked to describe its routes, it"))?;
+        let description = Description::read(&text, name, &routes).map_err(faulty)?;
+        drop(probe);
+        match pool.check_health().await {
+            Ok(Ok(())) => (),
+            Ok(Err(why)) => return Err(probe_failed(format!("its own health check says: {why}"))),
+            Err(failure) => return Err(probe_failed(format!("its health check {failure}"))),
+        }
+        let stats = Arc::clone(&pool.stats);
+        Ok(Parts {
+            id: VersionId::of(wasm),
+            component: name.to_owned(),
+            mounts: config.mounts.clone(),
+            config: String::new(),
+            imports: capabilities(imports),
+            description,
+            stats,
+            runner: Runner::Typed(Typed { pool, routes, paths }),
+            notices: Arc::clone(&self.shared.notices),
+        })
+    }
+}
+
+fn probe_failed(why: String) -> Error {
+    let message = format!("It failed when it was probed: {}.", why.trim_end_matches('.'));
+    reject("PROBE_FAILED", message, json!({ "reason": why }))
+}
+
+/// Tells the ways in which bytes are no component apart, before anything is
+/// spent on them.
+fn check_preamble(wasm: &[u8], max_bytes: usize) -> Result<(), Error> {
+    if wasm.len() > max_bytes {
+        return Err(too_large(max_bytes));
+    }
+    let not = |why: &str| Err(reject("NOT_A_COMPONENT", why, Value::Null));
+    match wasm {
+        [] => not("The artifact is empty: send the bytes of a component as the body."),
+        // Magic, version 13, layer 1.
+        [0, b'a', b's', b'm', 0x0d, 0, 1, 0, ..] => Ok(()),
+        [0, b'a', b's', b'm', 1, 0, 0, 0, ..] => {
+            not("It is a core WebAssembly module, not a component: build it for the target wasm32-wasip2, \
+             or wrap it with `wasm-tools component new`.")
+        }
+        [0, b'a', b's', b'm', ..] => {
+            not("It is WebAssembly, but of a binary version that is neither a module nor a component of today.")
+        }
+        [b'(', ..] => not("It is WebAssembly as text: deploy the binary form."),
+        [0x7f, b'E', b'L', b'F', ..] => {
+            not("It is a native program, not WebAssembly: build it for the target wasm32-wasip2.")
+        }
+        _ => not("It is not WebAssembly: it does not begin with the bytes of a component."),
+    }
+}
+
+pub fn too_large(max_bytes: usize) -> Error {
+    let mib = max_bytes >> 20;
+    let message = format!("The artifact is larger than {mib} MiB (`max_artifact_mib` in host.toml).");
+    reject("TOO_LARGE", message, json!({ "max_artifact_mib": mib }))
+}
+
+/// An Ed25519 signature (RFC 8032) over the artifact's bytes.
+pub fn check_signature(wasm: &[u8], signature: Option<&[u8]>, key: &[u8]) -> Result<(), Error> {
+    let Some(signature) = signature else {
+        let message = "This host takes only signed artifacts (`public_key` in host.toml): send the signature with it.";
+        return Err(reject("NOT_SIGNED", message, Value::Null));
+    };
+    let key = UnparsedPublicKey::new(&ED25519, key);
+    key.verify(wasm, signature).map_err(|_| {
+        let message = "The signature is not one of this artifact by the key in host.toml.";
+        reject("NOT_SIGNED", message, Value::Null)
+    })
+}
+
+/// A signature as files and headers hold it: base64 of its 64 bytes.
+pub fn read_signature(text: &str) -> Option<Vec<u8>> {
+    BASE64_STANDARD.decode(text.trim()).ok().filter(|signature| signature.len() == 64)
+}
+
+fn check_world(engine: &Engine, component: &Component) -> Result<(), Error> {
+    let exports: Vec<String> = component.component_type().exports(engine).map(|(name, _)| name.to_owned()).collect();
+    if exports.iter().any(|export| export == HANDLER) {
+        return Ok(());
+    }
+    let has = match exports.as_slice() {
+        [] => "nothing".to_owned(),
+        some => some.join(", "),
+    };
+    let hint = if exports.iter().any(|export| export.starts_with("wasi:cli/run@")) {
+        " It is a command, which runs once; the host runs what answers requests."
+    } else {
+        ""
+    };
+    let message = format!(
+        "It does not export {HANDLER}, nor wasi:http/incoming-handler@0.2 or wasi:http/handler@0.3. It exports {has}.{hint}"
+    );
+    Err(reject("WRONG_WORLD", message, json!({ "missing": HANDLER, "exports": exports })))
+}
+
+fn check_grants(name: &str, imports: &[String], grants: &config::Grants) -> Result<(), Error> {
+    let missing = imports.iter().find_map(|import| Some((import, capability::missing_grant(import, grants)?)));
+    let Some((import, grant)) = missing else { return Ok(()) };
+    let word = grant.split(' ').next().unwrap_or_default();
+    let message = format!(
+        "It imports {import}, which is not granted: add `{grant}` to [components.{name}.grants] in host.toml \
+         and deploy again; the host need not be restarted."
+    );
+    Err(reject("NOT_GRANTED", message, json!({ "import": import, "capability": word, "grant": grant })))
+}
+
+/// Names of what a component imports; a bare function counts as well.
+fn imports(engine: &Engine, component: &Component) -> Vec<String> {
+    let of_value = |item: &ComponentItem| !matches!(item, ComponentItem::Type(_));
+    let imports = component.component_type();
+    imports.imports(engine).filter(|(_, import)| of_value(&import.ty)).map(|(name, _)| name.to_owned()).collect()
+}
+
+/// Those that are more than WASI's closed world.
+fn capabilities(mut imports: Vec<String>) -> Vec<String> {
+    imports.retain(|import| import.starts_with("shema:"));
+    imports
+}
+
+/// An error with its causes on one line.
+fn flat(error: &wasmtime::Error) -> String {
+    format!("{error:#}").split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Builds the table of paths, and refuses what could never be reached.
+fn table(routes: &[Route], mounts: &[String]) -> Result<matchit::Router<Vec<u32>>> {
+    ensure!(!routes.is_empty(), "its table of routes is empty");
+    let mut by_path: BTreeMap<&str, Vec<u32>> = BTreeMap::new();
+    for (index, route) in (0_u32..).zip(routes) {
+        let path = route.path.as_str();
+        let mounted = mounts.iter().any(|mount| lies_under(path, mount));
+        ensure!(mounted, "its route {path} lies under none of its mounts ({})", mounts.join(", "));
+        let well_formed = path.is_ascii() && !path.ends_with('/') && !path.contains(['{', '}', '*', '?', '#', '%']);
+        ensure!(well_formed, "its route {path} is not a path");
+        let indexes = by_path.entry(path).or_default();
+        let taken = indexes.iter().any(|other| routes.get(*other as usize).is_some_and(|r| r.method == route.method));
+        ensure!(!taken, "its route {path} is there twice for one method");
+        indexes.push(index);
+    }
+    let mut paths = matchit::Router::new();
+    for (path, indexes) in by_path {
+        let pattern: Vec<String> = path
+            .split('/')
+            .enumerate()
+            // Named by position, because two routes may call one place differently.
+            .map(|(depth, segment)| match segment.strip_prefix(':') {
+                Some(_) => format!("{{p{depth}}}"),
+                None => segment.to_owned(),
+            })
+            .collect();
+        if let Err(error) = paths.insert(pattern.join("/"), indexes) {
+            bail!("its route {path} conflicts with another: {error}");
+        }
+    }
+    Ok(paths)
+}
+
+pub fn lies_under(path: &str, mount: &str) -> bool {
+    path.strip_prefix(mount).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}

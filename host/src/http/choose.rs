@@ -1,0 +1,68 @@
+//! Which version of which component answers a request.
+
+use super::Gateway;
+use crate::{
+    component::{Version, artifact::VersionId, gate::lies_under},
+    error::Refusal,
+};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header, request::Parts};
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use serde_json::Value;
+use std::{net::IpAddr, sync::Arc};
+use subtle::ConstantTimeEq;
+
+const VERSION: HeaderName = HeaderName::from_static("x-shema-version");
+const CONTROL: HeaderName = HeaderName::from_static("x-shema-control");
+
+pub struct Chosen {
+    pub version: Arc<Version>,
+    /// A version on which the request is repeated.
+    pub shadow: Option<Arc<Version>>,
+}
+
+impl Gateway {
+    /// None: no component answers under this path.
+    pub(super) fn choose(&self, parts: &Parts, path: &str, client: IpAddr) -> Option<Result<Chosen, Refusal>> {
+        if let Some(asked) = self.asked_version(parts, path) {
+            return Some(asked.map(|version| Chosen { version, shadow: None }));
+        }
+        let (slot, _) = self.registry.find(path)?;
+        let chosen = slot.choose(|| principal(parts).unwrap_or_else(|| client.to_string()));
+        let unavailable = || {
+            let message = "This part of the service is not available now.";
+            Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE", message)
+        };
+        let shadow = if parts.method == Method::GET { slot.shadow() } else { None };
+        Some(chosen.map(|version| Chosen { version, shadow }).ok_or_else(unavailable))
+    }
+
+    /// The version that a tester names, who shows the control token. For
+    /// everybody else the header is not there.
+    fn asked_version(&self, parts: &Parts, path: &str) -> Option<Result<Arc<Version>, Refusal>> {
+        let asked = parts.headers.get(VERSION)?.to_str().ok()?;
+        let token = parts.headers.get(CONTROL).map(HeaderValue::as_bytes).unwrap_or_default();
+        if !bool::from(token.ct_eq(self.control_token.as_bytes())) {
+            return None;
+        }
+        let (name, id) = asked.split_once('@')?;
+        let slot = self.registry.slot(name)?;
+        let version = VersionId::parse(id).and_then(|id| slot.loaded().get(&id));
+        let Some(version) = version else {
+            // Only if the request is for this component at all.
+            let (owner, _) = self.registry.find(path)?;
+            let message = format!("The version {asked} is not in memory; activate it for a share, or deploy it again.");
+            let refusal = Refusal::new(StatusCode::NOT_FOUND, "ROUTE_NOT_FOUND", message);
+            return (owner.name == name).then_some(Err(refusal));
+        };
+        version.mounts.iter().any(|mount| lies_under(path, mount)).then_some(Ok(version))
+    }
+}
+
+/// Whom a bearer token names. Not verified: it decides about nothing but the
+/// share, and who lies gets another version of the same service.
+fn principal(parts: &Parts) -> Option<String> {
+    let token = parts.headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")?;
+    let payload = BASE64_URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
+    let payload: Value = serde_json::from_slice(&payload).ok()?;
+    payload.get("sub").or_else(|| payload.get("userId"))?.as_str().map(str::to_owned)
+}
