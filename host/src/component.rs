@@ -10,12 +10,14 @@
 //! - `instance`, `pool`: running calls.
 //! - `description`: what a component says of its routes.
 //! - `registry`: paths to components, requests to versions.
+//! - `foreign`: components of the `wasi:http` worlds.
 
 pub mod artifact;
 pub mod bindings;
 pub mod compile;
 pub mod description;
 pub mod engine;
+pub mod foreign;
 pub mod gate;
 pub mod instance;
 pub mod linker;

@@ -3,6 +3,7 @@
 //!
 //! - `choose`: which version answers.
 //! - `dispatch`: request -> call -> answer.
+//! - `foreign`: the same for components of the `wasi:http` worlds.
 //! - `mirror`: repeats GETs on a version in the shadow.
 //! - `limits`: how often somebody may ask.
 //! - `cors`: which pages may read the answers.
@@ -14,6 +15,7 @@ mod aggregate;
 mod choose;
 mod cors;
 mod dispatch;
+pub mod foreign;
 mod limits;
 mod mirror;
 mod openapi;

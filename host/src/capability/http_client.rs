@@ -65,6 +65,12 @@ impl Client {
         }
         Ok(Response { status, headers, body })
     }
+
+    /// Sends a request whose body streams, and returns the answer as it comes.
+    /// For whoever bounds what it reads; whether it may be sent is checked before.
+    pub async fn forward(&self, request: reqwest::Request) -> reqwest::Result<reqwest::Response> {
+        self.0.execute(request).await
+    }
 }
 
 /// The URL may hold a key, so it is left out.

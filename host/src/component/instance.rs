@@ -162,7 +162,7 @@ fn new_store(engine: &Engine, held: &Arc<Held>, limits: &Limits, stats: &Arc<Sta
         table: ResourceTable::new(),
         wasi: WasiCtx::builder().stderr(stderr.clone()).allow_tcp(false).allow_udp(false).build(),
         stderr,
-        memory: Memory::new(limits.memory_mib << 20, Arc::clone(stats)),
+        memory: Memory::new(limits, stats),
         deadline: Instant::now() + Duration::from_secs(60),
     };
     let mut store = Store::new(engine, state);
@@ -182,16 +182,16 @@ fn on_epoch(store: StoreContextMut<'_, State>) -> wasmtime::Result<UpdateDeadlin
 }
 
 /// Counts and bounds the linear memory of one instance; lives as long as it.
-struct Memory {
+pub(super) struct Memory {
     max_bytes: usize,
-    bytes: usize,
+    pub(super) bytes: usize,
     stats: Arc<Stats>,
 }
 
 impl Memory {
-    fn new(max_bytes: usize, stats: Arc<Stats>) -> Memory {
+    pub(super) fn new(limits: &Limits, stats: &Arc<Stats>) -> Memory {
         stats.instance_made();
-        Memory { max_bytes, bytes: 0, stats }
+        Memory { max_bytes: limits.memory_mib << 20, bytes: 0, stats: Arc::clone(stats) }
     }
 }
 

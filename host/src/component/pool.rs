@@ -40,10 +40,7 @@ impl Pool {
         limits: Limits,
         call_timeout: Duration,
     ) -> Pool {
-        let deadline = match limits.deadline_ms {
-            0 => call_timeout,
-            own => Duration::from_millis(own).min(call_timeout),
-        };
+        let deadline = limits.deadline(call_timeout);
         let running = Semaphore::new(limits.max_calls);
         Pool { stats: Arc::default(), engine, pre, held, limits, deadline, running, warm: Mutex::default() }
     }

@@ -226,6 +226,16 @@ pub struct Limits {
     pub max_result_kib: usize,
 }
 
+impl Limits {
+    /// For one call; `call_timeout` is the longest, and stands where none is named.
+    pub fn deadline(&self, call_timeout: Duration) -> Duration {
+        match self.deadline_ms {
+            0 => call_timeout,
+            own => Duration::from_millis(own).min(call_timeout),
+        }
+    }
+}
+
 /// A setting that the component may read.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

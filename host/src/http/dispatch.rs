@@ -215,7 +215,7 @@ pub fn request(
     }
 }
 
-fn is_hosts(name: &str) -> bool {
+pub fn is_hosts(name: &str) -> bool {
     HOST_HEADERS.contains(&name) || HOST_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
@@ -243,21 +243,14 @@ pub async fn call(
     line.usage = usage;
     let answer = match outcome {
         Ok(answer) => answer,
-        Err(failure) => return Err(explain(version, &request.id, &failure)),
+        Err(failure) => return Err(explain(&version.label, &request.id, &failure)),
     };
     let max_bytes = typed.pool.limits().max_response_kib << 10;
     if answer.body.len() > max_bytes {
         tracing::error!(component = ?version.label, request_id = request.id, "the answer is over max_response_kib");
         return Err(internal_error());
     }
-    let response = respond(answer).map_err(|problem| {
-        tracing::error!(component = ?version.label, request_id = request.id, "the answer is invalid: {problem}");
-        Refusal::new(
-            StatusCode::BAD_GATEWAY,
-            "SERVICE_INVALID_RESPONSE",
-            "The service gave an answer that cannot be sent.",
-        )
-    })?;
+    let response = respond(answer).map_err(|problem| invalid_answer(&version.label, &request.id, &problem))?;
     line.component = Some(version.label.clone());
     Ok(response)
 }
@@ -266,8 +259,13 @@ fn internal_error() -> Refusal {
     Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_SERVER_ERROR", "The service failed unexpectedly.")
 }
 
-fn explain(version: &Version, request_id: &str, failure: &Failure) -> Refusal {
-    tracing::error!(component = ?version.label, request_id, "a call {failure}");
+pub fn invalid_answer(label: &HeaderValue, request_id: &str, problem: &str) -> Refusal {
+    tracing::error!(component = ?label, request_id, "the answer is invalid: {problem}");
+    Refusal::new(StatusCode::BAD_GATEWAY, "SERVICE_INVALID_RESPONSE", "The service gave an answer that cannot be sent.")
+}
+
+pub fn explain(label: &HeaderValue, request_id: &str, failure: &Failure) -> Refusal {
+    tracing::error!(component = ?label, request_id, "a call {failure}");
     match failure {
         Failure::Trap(_) => internal_error(),
         Failure::Timeout(_) => {

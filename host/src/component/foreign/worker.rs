@@ -1,0 +1,169 @@
+//! When an instance takes a call, and when it has to go.
+//!
+//! One call at a time: `ProxyHandler` could interleave many in one instance,
+//! but a trap, and a deadline too, ends them all. The next one comes in when
+//! the client has the whole answer and the guest has nothing left to do.
+
+use super::{
+    exchange::Exchange,
+    instance::{Counted, State},
+};
+use crate::config::Limits;
+use std::{
+    pin::Pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+use tokio::time::Sleep;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use wasmtime::{Store, StoreContextMut, component::GuestTaskId};
+use wasmtime_wasi_http::handler::{ShouldAccept, WorkerExpiration, WorkerState, WorkerStatus};
+
+/// How long an instance is kept for the next call: the memory of a rush is
+/// given back, but the next request of a quiet day still finds one.
+const KEEP: Duration = Duration::from_secs(60);
+
+/// What the parts of one worker know in common.
+pub struct Seat {
+    present: Mutex<Option<Arc<Exchange>>>,
+    /// The guest has nothing to do, not even after its answer.
+    idle: AtomicBool,
+    memory: AtomicUsize,
+    _counted: Counted,
+}
+
+impl Seat {
+    pub fn new(counted: Counted) -> Seat {
+        Seat { present: Mutex::default(), idle: AtomicBool::new(true), memory: AtomicUsize::new(0), _counted: counted }
+    }
+
+    pub fn note_memory(&self, bytes: usize) {
+        self.memory.store(bytes, Ordering::Relaxed);
+    }
+
+    fn present(&self) -> MutexGuard<'_, Option<Arc<Exchange>>> {
+        self.present.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// True if the next call may begin; lets go of the last one.
+    fn is_free(&self) -> bool {
+        let mut present = self.present();
+        let Some(exchange) = &*present else { return true };
+        let free = exchange.is_delivered() && self.idle.load(Ordering::Relaxed);
+        if free {
+            *present = None;
+        }
+        free
+    }
+}
+
+pub struct Worker {
+    seat: Arc<Seat>,
+    reuse: usize,
+    recycle_above: usize,
+    name: String,
+}
+
+impl Worker {
+    pub fn new(seat: Arc<Seat>, limits: &Limits, name: String) -> Worker {
+        let (reuse, recycle_above) = (limits.reuse as usize, limits.recycle_above_mib << 20);
+        Worker { seat, reuse, recycle_above, name }
+    }
+}
+
+impl WorkerState for Worker {
+    type StoreData = State;
+    type RequestData = Arc<Exchange>;
+
+    fn should_accept_request(&self, concurrent: usize, total: usize) -> ShouldAccept {
+        if concurrent > 0 || !self.seat.is_free() {
+            return ShouldAccept::No;
+        }
+        // A grown instance serves its first call even so: no other is smaller.
+        let worn = total >= self.reuse || self.seat.memory.load(Ordering::Relaxed) > self.recycle_above;
+        if total > 0 && worn { ShouldAccept::Never } else { ShouldAccept::Yes }
+    }
+
+    /// The future would end a call inside of the event loop, which may not be
+    /// polled for long: [`Watch`] does it from outside.
+    fn on_request_start(
+        &self,
+        mut store: StoreContextMut<'_, State>,
+        exchange: Arc<Exchange>,
+        _: GuestTaskId,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send + Sync>> {
+        store.data_mut().begin(&exchange);
+        self.seat.idle.store(false, Ordering::Relaxed);
+        *self.seat.present() = Some(exchange);
+        Box::pin(std::future::pending())
+    }
+
+    fn drop(&self, store: Store<State>, result: wasmtime::Result<()>) {
+        let exchange = self.seat.present().take();
+        if let Some(exchange) = exchange {
+            let end = result.err().map(|error| format!("{error:#} ")).unwrap_or_default();
+            let words = format!("{end}{}", store.data().last_words());
+            if exchange.is_delivered() && !end.is_empty() {
+                tracing::warn!(component = self.name, "a call failed after its answer: {words}");
+            }
+            // First this, then the store: its end closes the body's channel.
+            exchange.end(words);
+        }
+        drop(store);
+    }
+}
+
+/// Ends the worker, from outside of the guest's event loop.
+pub struct Watch {
+    seat: Arc<Seat>,
+    timer: Pin<Box<Sleep>>,
+    /// When the worker became idle.
+    since: Option<Instant>,
+    closed: Pin<Box<WaitForCancellationFutureOwned>>,
+}
+
+impl Watch {
+    pub fn new(seat: Arc<Seat>, closed: CancellationToken) -> Watch {
+        Watch {
+            seat,
+            timer: Box::pin(tokio::time::sleep(KEEP)),
+            since: None,
+            closed: Box::pin(closed.cancelled_owned()),
+        }
+    }
+
+    fn poll_timer(&mut self, end: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        let end = end.into();
+        if self.timer.deadline() != end {
+            self.timer.as_mut().reset(end);
+        }
+        self.timer.as_mut().poll(cx)
+    }
+}
+
+impl WorkerExpiration for Watch {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>, status: WorkerStatus, _: Instant) -> Poll<()> {
+        let present = self.seat.present().clone();
+        let Some(exchange) = present else {
+            if self.closed.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(());
+            }
+            let since = *self.since.get_or_insert_with(Instant::now);
+            return self.poll_timer(since + KEEP, cx);
+        };
+        self.since = None;
+        exchange.watch(cx);
+        if exchange.is_abandoned() {
+            return Poll::Ready(());
+        }
+        // The worker asks `should_accept_request` only when it is polled.
+        if status == WorkerStatus::Idle && !self.seat.idle.swap(true, Ordering::Relaxed) && exchange.is_delivered() {
+            cx.waker().wake_by_ref();
+        }
+        self.poll_timer(exchange.deadline(), cx)
+    }
+}
