@@ -14,7 +14,7 @@ mod services;
 pub use api::{Answer, Api, Expect, PASSWORD, User};
 pub use emulator::Emulator;
 pub use school::{School, assert_has_keys, course_body, id_of, is_time, nothing, unique, with, without};
-pub use services::{Redis, components, database, redis};
+pub use services::{Redis, components, database, fixture, redis};
 
 use serde_json::Value;
 use std::{

@@ -5,6 +5,7 @@
 //! - `capabilities`: what a component can and cannot do, asked by an attacker.
 //! - `auth`, `courses`, …: the API, endpoint by endpoint.
 //! - `races`, `faults`: many at once, and services that die.
+//! - `foreign`: components of the `wasi:http` worlds, in Rust and JavaScript.
 //! - `openapi`: the description of the API against the API.
 //! - `statements`: every SQL file, against the schema and the rights of its role.
 
@@ -24,6 +25,7 @@ mod dependencies;
 mod enrollments;
 mod faults;
 mod firebase;
+mod foreign;
 mod openapi;
 mod platform;
 mod races;

@@ -147,27 +147,32 @@ pub fn components() -> &'static Path {
     DIR.get_or_init(|| {
         let build = Command::new(env!("CARGO_BIN_EXE_shema")).current_dir(root()).arg("build").status();
         assert!(build.expect("shema runs").success(), "the components are built");
-        let mut cargo = Command::new("cargo");
-        cargo.current_dir(root()).args(["build", "--quiet", "--target", "wasm32-wasip2", "--profile", "component"]);
-        let built = cargo
-            .args(["--package", "probe", "--message-format", "json-render-diagnostics"])
-            .stderr(Stdio::inherit())
-            .output();
-        let built = built.expect("cargo runs");
-        assert!(built.status.success(), "the probe is built");
-        let output = String::from_utf8(built.stdout).expect("text");
-        let probe = output.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-        let probe = probe
-            .filter_map(|message| Some(message.get("filenames")?.get(0)?.as_str()?.to_owned()))
-            .find(|file| file.ends_with("/probe.wasm"))
-            .expect("cargo names the probe");
-
         let dir = scratch_dir("components");
         for entry in fs::read_dir(root().join("target/components")).expect("the components") {
             let path = entry.expect("an entry").path();
             fs::copy(&path, dir.join(path.file_name().expect("a name"))).expect("a copy");
         }
-        fs::copy(probe, dir.join("probe.wasm")).expect("a copy");
+        fs::copy(fixture("probe"), dir.join("probe.wasm")).expect("a copy");
         dir
     })
+}
+
+/// The component of a package in `tests/fixtures`, built from this checkout.
+pub fn fixture(package: &str) -> PathBuf {
+    let mut cargo = Command::new("cargo");
+    cargo.current_dir(root()).args(["build", "--quiet", "--target", "wasm32-wasip2", "--profile", "component"]);
+    let built = cargo
+        .args(["--package", package, "--message-format", "json-render-diagnostics"])
+        .stderr(Stdio::inherit())
+        .output();
+    let built = built.expect("cargo runs");
+    assert!(built.status.success(), "{package} is built");
+    let output = String::from_utf8(built.stdout).expect("text");
+    let name = format!("/{}.wasm", package.replace('-', "_"));
+    let messages = output.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    messages
+        .filter_map(|message| Some(message.get("filenames")?.get(0)?.as_str()?.to_owned()))
+        .find(|file| file.ends_with(&name))
+        .unwrap_or_else(|| panic!("cargo names {name}"))
+        .into()
 }

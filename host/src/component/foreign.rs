@@ -24,6 +24,7 @@ pub use instance::{Meter, State};
 use super::instance::Failure;
 use crate::{capability::http_client::Grant, config::Limits};
 use axum::{
+    body::Body,
     http::{Request, header},
     response::Response,
 };
@@ -165,7 +166,10 @@ impl Foreign {
         let answer = self.handler.handle(Arc::clone(&exchange), request);
         match tokio::time::timeout_at(exchange.deadline().into(), answer).await {
             Ok(Ok(response)) => self.bound(response, client),
-            Ok(Err(error)) => Err(self.explain(&error, &exchange).await),
+            Ok(Err(error)) => {
+                drop(client);
+                Err(self.explain(&error, &exchange).await)
+            }
             Err(_) => Err(Failure::Timeout(self.deadline)),
         }
     }
@@ -176,7 +180,8 @@ impl Foreign {
         if declared.is_some_and(|length| length > self.max_response_bytes) {
             return Err(Failure::Trap("gave an answer that is over max_response_kib".into()));
         }
-        Ok(response.map(|body| exchange::Body::new(body, client, declared, self.max_response_bytes)))
+        let body = |body| Body::new(exchange::Body::new(body, client, declared, self.max_response_bytes));
+        Ok(response.map(body))
     }
 
     async fn permit(&self) -> Option<OwnedSemaphorePermit> {
@@ -198,13 +203,10 @@ impl Foreign {
         if let Some(failed) = error.downcast_ref::<InstantiationError<Arc<Exchange>>>() {
             return Failure::Trap(format!("cannot be instantiated: {:#}", failed.error));
         }
-        if !error.is::<TrapOrPanicError>() {
-            return Failure::Trap(format!("answered with an error: {error:#}"));
-        }
-        match tokio::time::timeout_at(exchange.deadline().into(), exchange.last_words()).await {
-            Ok(words) => Failure::Trap(words),
-            Err(_) => Failure::Trap(format!("{error:#}")),
-        }
+        // The worker ends, by a trap or because nobody waits for an answer.
+        let words = tokio::time::timeout_at(exchange.deadline().into(), exchange.last_words()).await;
+        let words = words.unwrap_or_default();
+        Failure::Trap(if error.is::<TrapOrPanicError>() { words } else { format!("gave no answer: {error:#} {words}") })
     }
 }
 

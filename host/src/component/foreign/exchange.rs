@@ -132,12 +132,12 @@ pub struct Body {
 }
 
 impl Body {
-    pub fn new(body: WasiBody, client: Client, declared: Option<u64>, allowed: u64) -> axum::body::Body {
+    pub fn new(body: WasiBody, client: Client, declared: Option<u64>, allowed: u64) -> Body {
         let ended = body.is_end_stream();
         if ended {
             client.delivered();
         }
-        axum::body::Body::new(Body { body, client, declared, allowed, ended })
+        Body { body, client, declared, allowed, ended }
     }
 
     fn count(&mut self, bytes: u64) -> Result<(), Cut> {

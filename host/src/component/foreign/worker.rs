@@ -32,13 +32,22 @@ pub struct Seat {
     present: Mutex<Option<Arc<Exchange>>>,
     /// The guest has nothing to do, not even after its answer.
     idle: AtomicBool,
+    /// The worker was ended from outside, so the error that it ends with says
+    /// nothing.
+    ended: AtomicBool,
     memory: AtomicUsize,
     _counted: Counted,
 }
 
 impl Seat {
     pub fn new(counted: Counted) -> Seat {
-        Seat { present: Mutex::default(), idle: AtomicBool::new(true), memory: AtomicUsize::new(0), _counted: counted }
+        Seat {
+            present: Mutex::default(),
+            idle: AtomicBool::new(true),
+            ended: AtomicBool::new(false),
+            memory: AtomicUsize::new(0),
+            _counted: counted,
+        }
     }
 
     pub fn note_memory(&self, bytes: usize) {
@@ -105,10 +114,14 @@ impl WorkerState for Worker {
     fn drop(&self, store: Store<State>, result: wasmtime::Result<()>) {
         let exchange = self.seat.present().take();
         if let Some(exchange) = exchange {
-            let end = result.err().map(|error| format!("{error:#} ")).unwrap_or_default();
-            let words = format!("{end}{}", store.data().last_words());
-            if exchange.is_delivered() && !end.is_empty() {
-                tracing::warn!(component = self.name, "a call failed after its answer: {words}");
+            let error = result.err().filter(|_| !self.seat.ended.load(Ordering::Relaxed));
+            let words = store.data().last_words();
+            let words = match error {
+                Some(error) => format!("{error:#} {words}"),
+                None => words,
+            };
+            if exchange.is_delivered() {
+                tracing::warn!(component = self.name, "a call did not end well after its answer: {words}");
             }
             // First this, then the store: its end closes the body's channel.
             exchange.end(words);
@@ -136,12 +149,20 @@ impl Watch {
         }
     }
 
+    fn end(&self) -> Poll<()> {
+        self.seat.ended.store(true, Ordering::Relaxed);
+        Poll::Ready(())
+    }
+
     fn poll_timer(&mut self, end: Instant, cx: &mut Context<'_>) -> Poll<()> {
         let end = end.into();
         if self.timer.deadline() != end {
             self.timer.as_mut().reset(end);
         }
-        self.timer.as_mut().poll(cx)
+        match self.timer.as_mut().poll(cx) {
+            Poll::Ready(()) => self.end(),
+            Poll::Pending => Poll::Pending,
+        }
     }
 }
 
@@ -150,7 +171,7 @@ impl WorkerExpiration for Watch {
         let present = self.seat.present().clone();
         let Some(exchange) = present else {
             if self.closed.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(());
+                return self.end();
             }
             let since = *self.since.get_or_insert_with(Instant::now);
             return self.poll_timer(since + KEEP, cx);
@@ -158,7 +179,7 @@ impl WorkerExpiration for Watch {
         self.since = None;
         exchange.watch(cx);
         if exchange.is_abandoned() {
-            return Poll::Ready(());
+            return self.end();
         }
         // The worker asks `should_accept_request` only when it is polled.
         if status == WorkerStatus::Idle && !self.seat.idle.swap(true, Ordering::Relaxed) && exchange.is_delivered() {

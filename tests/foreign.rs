@@ -1,0 +1,473 @@
+//! Components of the `wasi:http` worlds, as the host runs them: what they see,
+//! what they cannot reach, and that one that fails harms nobody else.
+
+use crate::harness::{fixture, until};
+use axum::{body::Body, extract::State, http::Request, response::IntoResponse, response::Response};
+use bytes::Bytes;
+use host::{
+    capability::http_client::{Client, Grant},
+    component::{
+        engine,
+        foreign::{self, Foreign, Meter, World},
+        instance::Failure,
+    },
+    config::Limits,
+    http::foreign::Origin,
+};
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use std::{
+    collections::HashMap,
+    sync::{Arc, LazyLock, Mutex, Once},
+    time::{Duration, Instant},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
+use wasmtime::{
+    Engine,
+    component::{Component, Linker},
+};
+
+const RUST_02: &str = "foreign-rust-02";
+const RUST_03: &str = "foreign-rust-03";
+const BOTH: [&str; 2] = [RUST_02, RUST_03];
+
+/// Long enough for whatever is not meant to reach it.
+const LONG: Duration = Duration::from_secs(60);
+/// Short, but long enough for the headers on a busy machine.
+const SHORT: Duration = Duration::from_millis(1500);
+
+static ENGINE: LazyLock<Engine> = LazyLock::new(|| engine::start().expect("an engine"));
+static LINKER: LazyLock<Linker<foreign::State>> = LazyLock::new(|| foreign::linker(&ENGINE).expect("a linker"));
+
+/// Each is built and compiled once per run.
+fn component(name: &str) -> Component {
+    static BUILT: Mutex<Option<HashMap<String, Component>>> = Mutex::new(None);
+    let mut built = BUILT.lock().expect("no panic");
+    let built = built.get_or_insert_default();
+    built
+        .entry(name.to_owned())
+        .or_insert_with(|| Component::from_file(&ENGINE, fixture(name)).expect("a component"))
+        .clone()
+}
+
+fn limits() -> Limits {
+    Limits {
+        deadline_ms: 0,
+        max_calls: 4,
+        max_wait_ms: 200,
+        memory_mib: 32,
+        reuse: 1000,
+        recycle_above_mib: 16,
+        max_response_kib: 256,
+        connections: 0,
+        statement_timeout_ms: 0,
+        max_rows: 0,
+        max_result_kib: 0,
+    }
+}
+
+fn guest_with(name: &str, limits: Limits, deadline: Duration, origins: Vec<String>) -> Foreign {
+    static PROVIDER: Once = Once::new();
+    PROVIDER.call_once(|| drop(rustls::crypto::aws_lc_rs::default_provider().install_default()));
+    let component = component(name);
+    let world = World::of(&component, &ENGINE).expect("a world of wasi:http");
+    let outbound = Grant { origins, client: Client::new().expect("a client") };
+    Foreign::new(&LINKER, &component, world, limits, deadline, outbound, name).expect("it can be linked")
+}
+
+fn guest(name: &str) -> Foreign {
+    guest_with(name, limits(), LONG, Vec::new())
+}
+
+fn get(path: &str) -> Request<Bytes> {
+    let request = Request::get(format!("http://guests.example{path}")).header("x-shema-mount", "/mount");
+    request.body(Bytes::new()).expect("a request")
+}
+
+async fn ask(foreign: &Foreign, path: &str) -> Result<Response, Failure> {
+    foreign.call(get(&format!("/mount{path}"))).await
+}
+
+async fn text(response: Response) -> Result<String, axum::Error> {
+    let bytes = response.into_body().collect().await?.to_bytes();
+    Ok(String::from_utf8(bytes.into()).expect("text"))
+}
+
+/// Status and text of an answer that is whole.
+async fn whole(foreign: &Foreign, path: &str) -> (u16, String) {
+    let response = ask(foreign, path).await.expect("an answer");
+    (response.status().as_u16(), text(response).await.expect("the whole body"))
+}
+
+async fn json_of(foreign: &Foreign, path: &str) -> Value {
+    serde_json::from_str(&whole(foreign, path).await.1).expect("JSON")
+}
+
+async fn trap(foreign: &Foreign, path: &str) -> String {
+    match ask(foreign, path).await {
+        Err(Failure::Trap(words)) => words,
+        other => panic!("{path} traps, and does not give {other:?}"),
+    }
+}
+
+async fn works(foreign: &Foreign) {
+    assert_eq!(whole(foreign, "/hello").await.0, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn guests_of_both_worlds_answer() {
+    for (name, world, greeting) in [
+        (RUST_02, World::Http02, "hello from Rust, wasi:http 0.2\n"),
+        (RUST_03, World::Http03, "hello from Rust, wasi:http 0.3\n"),
+    ] {
+        assert_eq!(World::of(&component(name), &ENGINE), Some(world));
+        let foreign = guest(name);
+        foreign.probe().await.expect("it can be instantiated");
+        assert_eq!(whole(&foreign, "/hello").await, (200, greeting.to_owned()));
+        assert_eq!(whole(&foreign, "/nowhere").await.0, 404);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_gets_the_request_as_the_client_sent_it() {
+    for name in BOTH {
+        let foreign = guest(name);
+        let body = "x".repeat(100_000);
+        let request = Request::post("http://guests.example:8080/mount/echo/a%20b?c=d&c=%20")
+            .header("x-shema-mount", "/mount")
+            .header("x-mine", "1")
+            .header("x-mine", "2")
+            .body(Bytes::from(body.clone()))
+            .expect("a request");
+        let echo = text(foreign.call(request).await.expect("an answer")).await.expect("the whole body");
+        let mut echo: Value = serde_json::from_str(&echo).expect("JSON");
+        assert_eq!(echo["body"].take(), body, "{name}");
+        echo["headers"].as_array_mut().expect("headers").sort_by_key(Value::to_string);
+        let expected = json!({
+            "method": "POST",
+            "target": "/mount/echo/a%20b?c=d&c=%20",
+            "authority": "guests.example:8080",
+            "headers": [["x-mine", "1"], ["x-mine", "2"], ["x-shema-mount", "/mount"]],
+            "body": null,
+        });
+        assert_eq!(echo, expected, "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_instance_serves_many_calls_and_one_only_if_the_operator_says_so() {
+    for name in BOTH {
+        let foreign = guest(name);
+        let mut calls = Vec::new();
+        for _ in 0..5 {
+            calls.push(json_of(&foreign, "/calls").await);
+        }
+        // An instance is ready again shortly after its answer, not with it.
+        assert!(calls.iter().any(|calls| *calls == json!(2)), "{name}: {calls:?}");
+
+        let foreign = guest_with(name, Limits { reuse: 1, ..limits() }, LONG, Vec::new());
+        for _ in 0..5 {
+            assert_eq!(json_of(&foreign, "/calls").await, json!(1), "{name}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trap_fails_one_call_and_says_what_the_guest_said_last() {
+    for name in BOTH {
+        let foreign = guest(name);
+        for _ in 0..3 {
+            let words = trap(&foreign, "/trap").await;
+            assert!(words.contains("trapped as asked") && words.contains("unreachable"), "{name}: {words}");
+            works(&foreign).await;
+        }
+    }
+    let foreign = guest(RUST_02);
+    for (path, expected) in [("/exit", "exit status 1"), ("/nothing", "never invoked")] {
+        let words = trap(&foreign, path).await;
+        assert!(words.contains(expected), "{path}: {words}");
+    }
+    works(&foreign).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_of_the_guest_is_a_failure_of_its_call() {
+    for name in BOTH {
+        let foreign = guest(name);
+        let words = trap(&foreign, "/refuse").await;
+        assert!(words.contains("gave no answer: "), "{name}: {words}");
+        works(&foreign).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_that_only_computes_is_ended_at_its_deadline() {
+    for name in BOTH {
+        let foreign = guest_with(name, limits(), SHORT, Vec::new());
+        works(&foreign).await;
+        let started = Instant::now();
+        let failure = ask(&foreign, "/loop").await.expect_err("it does not answer");
+        assert!(matches!(failure, Failure::Timeout(SHORT)), "{name}: {failure}");
+        assert!(started.elapsed() < 2 * SHORT, "{name}: {:?}", started.elapsed());
+        works(&foreign).await;
+        nothing_of_it_runs(foreign.meter(), 1).await;
+    }
+}
+
+/// The computing guest is gone; what is left is idle.
+async fn nothing_of_it_runs(meter: &Arc<Meter>, idle: usize) {
+    until("the instance is gone", async || (meter.instances() <= idle).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_a_trap_cuts_never_looks_complete() {
+    for (name, path) in
+        [(RUST_02, "/slow-body"), (RUST_02, "/short-body"), (RUST_02, "/unfinished"), (RUST_03, "/slow-body")]
+    {
+        let foreign = guest(name);
+        let response = ask(&foreign, path).await.expect("the headers");
+        assert_eq!(response.status(), 200);
+        let mut body = response.into_body();
+        let begun = body.frame().await.expect("a frame").expect("the part before the trap");
+        assert_eq!(begun.into_data().expect("data"), "begun");
+        body.frame().await.expect("not the end").expect_err("a cut");
+        works(&foreign).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_deadline_covers_the_body_too() {
+    for name in BOTH {
+        let foreign = guest_with(name, limits(), SHORT, Vec::new());
+        for path in ["/loop-body", "/endless"] {
+            works(&foreign).await;
+            let started = Instant::now();
+            let response = ask(&foreign, path).await.expect("the headers");
+            text(response).await.expect_err("a cut");
+            assert!(started.elapsed() < 2 * SHORT, "{name}{path}: {:?}", started.elapsed());
+        }
+        works(&foreign).await;
+        nothing_of_it_runs(foreign.meter(), 2).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_guest_does_after_its_answer_does_not_touch_the_next_call() {
+    let foreign = guest_with(RUST_03, limits(), SHORT, Vec::new());
+    for path in ["/trap-after", "/loop-after"] {
+        assert_eq!(whole(&foreign, path).await, (200, "whole".to_owned()));
+        works(&foreign).await;
+        nothing_of_it_runs(foreign.meter(), 1).await;
+        works(&foreign).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_more_calls_than_allowed_run_at_a_time() {
+    for name in BOTH {
+        let foreign = guest_with(name, Limits { max_calls: 2, ..limits() }, LONG, Vec::new());
+        // An answer that is not read to its end is a running call.
+        let first = ask(&foreign, "/endless").await.expect("the headers");
+        let second = ask(&foreign, "/endless").await.expect("the headers");
+        let failure = ask(&foreign, "/hello").await.expect_err("no room");
+        assert!(matches!(failure, Failure::Busy), "{name}: {failure}");
+        assert_eq!(foreign.meter().instances(), 2, "{name}");
+        // A client that goes away makes room.
+        drop(first);
+        until("there is room", async || ask(&foreign, "/hello").await.ok()).await;
+        drop(second);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_calls_at_once_all_get_their_own_answer() {
+    for name in BOTH {
+        let limits = Limits { max_calls: 16, max_wait_ms: 60_000, ..limits() };
+        let foreign = Arc::new(guest_with(name, limits, LONG, Vec::new()));
+        let calls = (0..400).map(|number| {
+            let foreign = Arc::clone(&foreign);
+            tokio::spawn(async move {
+                let path = format!("/mount/echo/{number}");
+                if number % 10 == 0 {
+                    trap(&foreign, "/trap").await;
+                }
+                let echo = text(foreign.call(get(&path)).await.expect("an answer")).await.expect("the whole body");
+                let echo: Value = serde_json::from_str(&echo).expect("JSON");
+                assert_eq!(echo["target"], path);
+            })
+        });
+        for call in calls.collect::<Vec<_>>() {
+            call.await.expect("no panic");
+        }
+        assert!(foreign.meter().instances() <= 16 + 2, "{name}: {}", foreign.meter().instances());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_goes_away_ends_the_guest() {
+    for name in BOTH {
+        let foreign = guest(name);
+        let call = tokio::time::timeout(Duration::from_millis(300), ask(&foreign, "/loop"));
+        call.await.expect_err("it loops");
+        nothing_of_it_runs(foreign.meter(), 0).await;
+        let response = ask(&foreign, "/endless").await.expect("the headers");
+        drop(response);
+        nothing_of_it_runs(foreign.meter(), 0).await;
+        works(&foreign).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dropped_version_leaves_nothing_behind() {
+    for name in BOTH {
+        let foreign = guest(name);
+        let meter = Arc::clone(foreign.meter());
+        works(&foreign).await;
+        trap(&foreign, "/trap").await;
+        let open = ask(&foreign, "/endless").await.expect("the headers");
+        drop(foreign);
+        // The answer that is still being sent goes on.
+        let mut body = open.into_body();
+        for _ in 0..3 {
+            body.frame().await.expect("not the end").expect("more of it");
+        }
+        drop(body);
+        // This is the last reference: factory and instances are gone.
+        until("all is freed", async || (Arc::strong_count(&meter) == 1).then_some(())).await;
+        assert_eq!(meter.instances(), 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_granted_is_closed() {
+    let foreign = guest(RUST_02);
+    assert_eq!(json_of(&foreign, "/env").await, json!([]));
+    for closed in ["/files", "/socket"] {
+        let errors = json_of(&foreign, closed).await;
+        let errors = errors.as_object().expect("an object");
+        assert!(errors.values().all(Value::is_string), "{closed}: {errors:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_gets_no_more_memory_than_its_limit() {
+    let foreign = guest(RUST_02);
+    assert_eq!(json_of(&foreign, "/grow/8").await["granted"], true);
+    assert_eq!(json_of(&foreign, "/grow/40").await["granted"], false);
+    // Grown past `recycle_above_mib`, an instance serves no further call.
+    let foreign = guest(RUST_02);
+    assert_eq!(json_of(&foreign, "/grow/20").await["granted"], true);
+    nothing_of_it_runs(foreign.meter(), 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_over_its_limit_is_refused_or_cut() {
+    let foreign = guest(RUST_02);
+    assert_eq!(whole(&foreign, "/big/256").await.1.len(), 256 << 10);
+    assert_eq!(whole(&foreign, "/big/256?declared").await.1.len(), 256 << 10);
+    assert!(trap(&foreign, "/big/257?declared").await.contains("max_response_kib"));
+    let response = ask(&foreign, "/big/1000").await.expect("the headers");
+    let error = text(response).await.expect_err("a cut");
+    assert!(error.to_string().contains("max_response_kib"), "{error}");
+    works(&foreign).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_reaches_granted_origins_only() {
+    let granted = serve(axum::Router::new().fallback(async |request: axum::extract::Request| {
+        let from = request.headers()["x-from"].to_str().expect("text").to_owned();
+        let path = request.uri().to_string();
+        let body = request.into_body().collect().await.expect("a body").to_bytes();
+        (axum::http::StatusCode::CREATED, format!("{from} {path} {}", String::from_utf8_lossy(&body)))
+    }))
+    .await;
+    let denied = serve(axum::Router::new().fallback(async || -> () { panic!("nobody may get here") })).await;
+    for name in BOTH {
+        let foreign = guest_with(name, limits(), LONG, vec![format!("http://{granted}"), "http://127.0.0.1:1".into()]);
+        let answer = json_of(&foreign, &format!("/fetch?url=http://{granted}/a?b=c")).await;
+        assert_eq!(answer, json!({ "status": 201, "body": "guest /a?b=c ping" }), "{name}");
+        for url in [format!("http://{denied}/"), format!("https://{granted}/"), "http://localhost/".into()] {
+            let answer = json_of(&foreign, &format!("/fetch?url={url}")).await;
+            assert_eq!(answer, json!({ "error": "ErrorCode::HttpRequestDenied" }), "{name}: {url}");
+        }
+        let answer = json_of(&foreign, "/fetch?url=http://127.0.0.1:1/").await;
+        assert_eq!(answer, json!({ "error": "ErrorCode::ConnectionRefused" }), "{name}");
+    }
+}
+
+async fn serve(router: axum::Router) -> std::net::SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    address
+}
+
+/// The guest behind a real listener, and what that answers on a connection.
+async fn exchange(foreign: Foreign, path: &str) -> String {
+    async fn answer(State(foreign): State<Arc<Foreign>>, request: axum::extract::Request<Body>) -> Response {
+        let (parts, body) = request.into_parts();
+        let body = body.collect().await.expect("a body").to_bytes();
+        let origin = Origin { mount: "/mount", request_id: "0123456789", client: [127, 0, 0, 1].into() };
+        let label = axum::http::HeaderValue::from_static("guest@0123456789ab");
+        let answer = host::http::foreign::call(&foreign, &label, &parts, body, &origin).await;
+        answer.unwrap_or_else(IntoResponse::into_response)
+    }
+    let address = serve(axum::Router::new().fallback(answer).with_state(Arc::new(foreign))).await;
+    let mut connection = tokio::net::TcpStream::connect(address).await.expect("a connection");
+    let request = format!("GET /mount{path} HTTP/1.1\r\nhost: guests.example\r\nconnection: close\r\n\r\n");
+    connection.write_all(request.as_bytes()).await.expect("sent");
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).await.expect("an answer");
+    answer
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_answer_ends_the_connection_without_its_last_chunk() {
+    const END: &str = "\r\n0\r\n\r\n";
+    for name in BOTH {
+        assert!(exchange(guest(name), "/hello").await.ends_with(END));
+        let cut = exchange(guest(name), "/slow-body").await;
+        assert!(cut.starts_with("HTTP/1.1 200") && cut.contains("begun") && !cut.contains(END), "{name}: {cut}");
+    }
+    let cut = exchange(guest(RUST_02), "/short-body").await;
+    assert!(cut.contains("content-length: 100") && cut.ends_with("begun"), "{cut}");
+    let cut = exchange(guest(RUST_02), "/big/1000").await;
+    assert!(cut.starts_with("HTTP/1.1 200") && !cut.contains(END), "{}", cut.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failures_are_answered_in_the_contracts_envelope() {
+    let quick = |name| guest_with(name, limits(), SHORT, Vec::new());
+    for (foreign, path, status, code) in [
+        (guest(RUST_02), "/trap", 500, "INTERNAL_SERVER_ERROR"),
+        (guest(RUST_03), "/trap", 500, "INTERNAL_SERVER_ERROR"),
+        (quick(RUST_02), "/loop", 504, "REQUEST_TIMEOUT"),
+        (quick(RUST_03), "/loop", 504, "REQUEST_TIMEOUT"),
+        (guest(RUST_02), "/status/199", 502, "SERVICE_INVALID_RESPONSE"),
+        (guest(RUST_03), "/status/101", 502, "SERVICE_INVALID_RESPONSE"),
+        (guest(RUST_02), "/status/600", 502, "SERVICE_INVALID_RESPONSE"),
+        (
+            guest_with(RUST_02, Limits { max_calls: 0, ..limits() }, LONG, Vec::new()),
+            "/hello",
+            503,
+            "SERVICE_UNAVAILABLE",
+        ),
+    ] {
+        let answer = exchange(foreign, path).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{path}: {answer}");
+        assert!(answer.contains(&format!("\"code\":\"{code}\"")), "{path}: {answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_cannot_say_what_is_the_hosts_to_say() {
+    for header in ["date=x", "server=x", "x-request-id=x", "x-shema-component=x", "trailer=x"] {
+        let answer = exchange(guest(RUST_02), &format!("/header?{header}")).await;
+        let name = header.trim_end_matches("=x");
+        assert!(answer.starts_with("HTTP/1.1 200") && !answer.contains(&format!("{name}: x")), "{answer}");
+    }
+    assert!(exchange(guest(RUST_02), "/header?x-mine=x").await.contains("x-mine: x"));
+}
