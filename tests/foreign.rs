@@ -7,12 +7,18 @@ use bytes::Bytes;
 use host::{
     capability::http_client::{Client, Grant},
     component::{
+        Version,
+        artifact::VersionId,
+        description::Description,
         engine,
-        foreign::{self, Foreign, Meter, World},
+        foreign::{self, Foreign, World},
         instance::Failure,
+        stats::Stats,
+        version::{Parts, Runner},
     },
     config::Limits,
     http::foreign::Origin,
+    notice::Notices,
 };
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
@@ -213,13 +219,13 @@ async fn a_guest_that_only_computes_is_ended_at_its_deadline() {
         assert!(matches!(failure, Failure::Timeout(SHORT)), "{name}: {failure}");
         assert!(started.elapsed() < 2 * SHORT, "{name}: {:?}", started.elapsed());
         works(&foreign).await;
-        nothing_of_it_runs(foreign.meter(), 1).await;
+        nothing_of_it_runs(foreign.stats(), 1).await;
     }
 }
 
 /// The computing guest is gone; what is left is idle.
-async fn nothing_of_it_runs(meter: &Arc<Meter>, idle: usize) {
-    until("the instance is gone", async || (meter.instances() <= idle).then_some(())).await;
+async fn nothing_of_it_runs(stats: &Arc<Stats>, idle: usize) {
+    until("the instance is gone", async || (stats.instances() <= idle).then_some(())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -250,7 +256,7 @@ async fn the_deadline_covers_the_body_too() {
             assert!(started.elapsed() < 2 * SHORT, "{name}{path}: {:?}", started.elapsed());
         }
         works(&foreign).await;
-        nothing_of_it_runs(foreign.meter(), 2).await;
+        nothing_of_it_runs(foreign.stats(), 2).await;
     }
 }
 
@@ -260,7 +266,7 @@ async fn what_a_guest_does_after_its_answer_does_not_touch_the_next_call() {
     for path in ["/trap-after", "/loop-after"] {
         assert_eq!(whole(&foreign, path).await, (200, "whole".to_owned()));
         works(&foreign).await;
-        nothing_of_it_runs(foreign.meter(), 1).await;
+        nothing_of_it_runs(foreign.stats(), 1).await;
         works(&foreign).await;
     }
 }
@@ -274,7 +280,7 @@ async fn no_more_calls_than_allowed_run_at_a_time() {
         let second = ask(&foreign, "/endless").await.expect("the headers");
         let failure = ask(&foreign, "/hello").await.expect_err("no room");
         assert!(matches!(failure, Failure::Busy), "{name}: {failure}");
-        assert_eq!(foreign.meter().instances(), 2, "{name}");
+        assert_eq!(foreign.stats().instances(), 2, "{name}");
         // A client that goes away makes room.
         drop(first);
         until("there is room", async || ask(&foreign, "/hello").await.ok()).await;
@@ -302,7 +308,7 @@ async fn many_calls_at_once_all_get_their_own_answer() {
         for call in calls.collect::<Vec<_>>() {
             call.await.expect("no panic");
         }
-        assert!(foreign.meter().instances() <= 16 + 2, "{name}: {}", foreign.meter().instances());
+        assert!(foreign.stats().instances() <= 16 + 2, "{name}: {}", foreign.stats().instances());
     }
 }
 
@@ -312,10 +318,10 @@ async fn a_client_that_goes_away_ends_the_guest() {
         let foreign = guest(name);
         let call = tokio::time::timeout(Duration::from_millis(300), ask(&foreign, "/loop"));
         call.await.expect_err("it loops");
-        nothing_of_it_runs(foreign.meter(), 0).await;
+        nothing_of_it_runs(foreign.stats(), 0).await;
         let response = ask(&foreign, "/endless").await.expect("the headers");
         drop(response);
-        nothing_of_it_runs(foreign.meter(), 0).await;
+        nothing_of_it_runs(foreign.stats(), 0).await;
         works(&foreign).await;
     }
 }
@@ -324,7 +330,7 @@ async fn a_client_that_goes_away_ends_the_guest() {
 async fn a_dropped_version_leaves_nothing_behind() {
     for name in BOTH {
         let foreign = guest(name);
-        let meter = Arc::clone(foreign.meter());
+        let stats = Arc::clone(foreign.stats());
         works(&foreign).await;
         trap(&foreign, "/trap").await;
         let open = ask(&foreign, "/endless").await.expect("the headers");
@@ -336,8 +342,8 @@ async fn a_dropped_version_leaves_nothing_behind() {
         }
         drop(body);
         // This is the last reference: factory and instances are gone.
-        until("all is freed", async || (Arc::strong_count(&meter) == 1).then_some(())).await;
-        assert_eq!(meter.instances(), 0);
+        until("all is freed", async || (Arc::strong_count(&stats) == 1).then_some(())).await;
+        assert_eq!(stats.instances(), 0);
     }
 }
 
@@ -360,7 +366,7 @@ async fn a_guest_gets_no_more_memory_than_its_limit() {
     // Grown past `recycle_above_mib`, an instance serves no further call.
     let foreign = guest(RUST_02);
     assert_eq!(json_of(&foreign, "/grow/20").await["granted"], true);
-    nothing_of_it_runs(foreign.meter(), 0).await;
+    nothing_of_it_runs(foreign.stats(), 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -407,15 +413,27 @@ async fn serve(router: axum::Router) -> std::net::SocketAddr {
 
 /// The guest behind a real listener, and what that answers on a connection.
 async fn exchange(foreign: Foreign, path: &str) -> String {
-    async fn answer(State(foreign): State<Arc<Foreign>>, request: axum::extract::Request<Body>) -> Response {
+    async fn answer(State(version): State<Arc<Version>>, request: axum::extract::Request<Body>) -> Response {
+        let Runner::Foreign(foreign) = &version.runner else { panic!("it is foreign") };
         let (parts, body) = request.into_parts();
         let body = body.collect().await.expect("a body").to_bytes();
         let origin = Origin { mount: "/mount", request_id: "0123456789", client: [127, 0, 0, 1].into() };
-        let label = axum::http::HeaderValue::from_static("guest@0123456789ab");
-        let answer = host::http::foreign::call(&foreign, &label, &parts, body, &origin).await;
+        let answer = host::http::foreign::call(Arc::clone(&version), foreign, &parts, body, &origin).await;
         answer.unwrap_or_else(IntoResponse::into_response)
     }
-    let address = serve(axum::Router::new().fallback(answer).with_state(Arc::new(foreign))).await;
+    let version = Version::new(Parts {
+        id: VersionId::of(b"guest"),
+        component: "guest".into(),
+        mounts: vec!["/mount".into()],
+        config: String::new(),
+        imports: Vec::new(),
+        description: Description::default(),
+        stats: Arc::clone(foreign.stats()),
+        runner: Runner::Foreign(foreign),
+        notices: Arc::new(Notices::new("test")),
+    });
+    let version = Arc::new(version.expect("a name that fits into a header"));
+    let address = serve(axum::Router::new().fallback(answer).with_state(version)).await;
     let mut connection = tokio::net::TcpStream::connect(address).await.expect("a connection");
     let request = format!("GET /mount{path} HTTP/1.1\r\nhost: guests.example\r\nconnection: close\r\n\r\n");
     connection.write_all(request.as_bytes()).await.expect("sent");

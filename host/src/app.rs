@@ -11,7 +11,7 @@ use crate::{
         redis::Store,
         tokens::{self, Signer, certificates, service_account::Account},
     },
-    component::{Workshop, artifact::Cache, compile::Compiler, engine, linker, registry::Registry},
+    component::{Workshop, artifact::Cache, compile::Compiler, engine, foreign, linker, registry::Registry},
     config::{self, Config},
     control,
     database::{self, Pool, Roles},
@@ -182,6 +182,7 @@ fn workshop(config: &Config, options: &PgConnectOptions, shared: &Arc<Shared>) -
     });
     Ok(Workshop {
         linker: linker::build(&engine)?,
+        foreign_linker: foreign::linker(&engine)?,
         compiler: Compiler {
             // Also when the file has been replaced since.
             program: PathBuf::from("/proc/self/exe"),

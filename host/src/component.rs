@@ -41,6 +41,8 @@ use wasmtime::{Engine, component::Linker};
 pub struct Workshop {
     pub engine: Engine,
     pub linker: Linker<State>,
+    /// For components of the `wasi:http` worlds.
+    pub foreign_linker: Linker<foreign::State>,
     pub compiler: Compiler,
     pub cache: Cache,
     pub call_timeout: Duration,

@@ -23,7 +23,7 @@ mod platform;
 
 use crate::{
     capability::{self, Usage},
-    component::{Found, registry::Registry},
+    component::{Found, registry::Registry, version::Runner},
     config::Config,
     error::{Code, Refusal},
 };
@@ -188,7 +188,11 @@ impl Gateway {
         };
         let client = self.client(dispatch::peer(parts), &parts.headers);
         // Pins this version for the whole request, whatever goes live meanwhile.
-        let Chosen { version, shadow } = self.choose(parts, path, client).ok_or_else(unknown)??;
+        let Chosen { version, mount, shadow } = self.choose(parts, path, client).ok_or_else(unknown)??;
+        if let Runner::Foreign(foreign) = &version.runner {
+            let origin = foreign::Origin { mount: &mount, request_id: id, client };
+            return self.foreign(&version, foreign, parts, body?, &origin, line).await;
+        }
         let found = version.find(dispatch::method(&parts.method), path, false);
         let (typed, index, route, params) = match found {
             Found::Route { typed, index, route, params } => (typed, index, route, params),

@@ -19,9 +19,9 @@ mod instance;
 mod outbound;
 mod worker;
 
-pub use instance::{Meter, State};
+pub use instance::State;
 
-use super::instance::Failure;
+use super::{instance::Failure, stats::Stats};
 use crate::{capability::http_client::Grant, config::Limits};
 use axum::{
     body::Body,
@@ -91,6 +91,7 @@ pub fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
 
 /// One version of a `wasi:http` component, with its instances.
 pub struct Foreign {
+    world: World,
     handler: ProxyHandler<Factory>,
     running: Arc<Semaphore>,
     deadline: Duration,
@@ -122,6 +123,7 @@ impl Foreign {
         let closed = CancellationToken::new();
         let deadline = limits.deadline(call_timeout);
         Ok(Foreign {
+            world,
             running: Arc::new(Semaphore::new(limits.max_calls)),
             deadline,
             max_wait: Duration::from_millis(limits.max_wait_ms),
@@ -139,9 +141,13 @@ impl Foreign {
         })
     }
 
-    /// Counts of the instances; outlives the version, if somebody holds it.
-    pub fn meter(&self) -> &Arc<Meter> {
-        self.handler.state().meter()
+    pub fn world(&self) -> World {
+        self.world
+    }
+
+    /// Outlives the version, if somebody holds it.
+    pub fn stats(&self) -> &Arc<Stats> {
+        self.handler.state().stats()
     }
 
     /// Instantiates once, under the limits.

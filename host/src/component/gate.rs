@@ -7,12 +7,13 @@ use super::{
     bindings::{BindingsPre, Route},
     compile,
     description::Description,
+    foreign::{self, Foreign},
     instance::{self, State},
     pool::Pool,
     version::{Parts, Runner, Typed, Version},
 };
 use crate::{
-    capability::{self, Held},
+    capability::{self, Held, http_client::Grant},
     config,
 };
 use anyhow::{Context, Result, bail, ensure};
@@ -83,40 +84,80 @@ impl Workshop {
             Err(failure) => return Err(probe_failed(format!("{failure}"))),
         };
         let imports = imports(&self.engine, &component);
-        check_world(&self.engine, &component)?;
-        self.check_imports(&imports)?;
-        check_grants(name, &imports, &config.grants)?;
-        let pre = self.linker.instantiate_pre(&component);
-        let pre = pre.map_err(|error| {
-            let message = format!(
-                "It imports a function that this host ({}) does not have, or has with another type: {}.",
-                env!("CARGO_PKG_VERSION"),
-                flat(&error),
-            );
-            reject("UNKNOWN_IMPORT", message, json!({ "host": env!("CARGO_PKG_VERSION") }))
-        })?;
-        let pre = BindingsPre::new(pre).map_err(|error| {
-            let message = format!("It exports {HANDLER}, but not as this host knows it: {}.", flat(&error));
-            reject("WRONG_WORLD", message, json!({ "export": HANDLER }))
-        })?;
-        let held = Arc::new(self.held(name, config).await?);
-        let mut parts = self.probe(name, wasm, config, pre, held, imports).await?;
+        let world = world(&self.engine, &component)?;
+        self.check_imports(&imports, world)?;
+        let mut parts = match world {
+            World::Ours => self.typed(name, wasm, config, &component, imports).await?,
+            World::Foreign(world) => self.foreign(name, wasm, config, &component, world).await?,
+        };
         fingerprint.clone_into(&mut parts.config);
         let version = Version::new(parts).context("its name does not fit into a header").map_err(Error::Host)?;
         Ok((version, Timing { check: started.elapsed().saturating_sub(compiled), compile: compiled }))
     }
 
-    fn check_imports(&self, imports: &[String]) -> Result<(), Error> {
-        let known = capability::INTERFACES;
+    async fn typed(
+        &self,
+        name: &str,
+        wasm: &[u8],
+        config: &config::Component,
+        component: &Component,
+        imports: Vec<String>,
+    ) -> Result<Parts, Error> {
+        check_grants(name, &imports, &config.grants)?;
+        let pre = self.linker.instantiate_pre(component).map_err(|error| unknown_function(&error))?;
+        let pre = BindingsPre::new(pre).map_err(|error| {
+            let message = format!("It exports {HANDLER}, but not as this host knows it: {}.", flat(&error));
+            reject("WRONG_WORLD", message, json!({ "export": HANDLER }))
+        })?;
+        let held = Arc::new(self.held(name, config).await?);
+        self.probe(name, wasm, config, pre, held, imports).await
+    }
+
+    async fn foreign(
+        &self,
+        name: &str,
+        wasm: &[u8],
+        config: &config::Component,
+        component: &Component,
+        world: foreign::World,
+    ) -> Result<Parts, Error> {
+        let outbound = Grant { origins: config.origins.clone(), client: self.shared.http_client.clone() };
+        let (limits, linker) = (config.limits.clone(), &self.foreign_linker);
+        // Its world is known, so what fails here is an import.
+        let foreign = Foreign::new(linker, component, world, limits, self.call_timeout, outbound, name);
+        let foreign = foreign.map_err(|error| unknown_function(&error))?;
+        foreign.probe().await.map_err(|failure| probe_failed(format!("its instance {failure}")))?;
+        Ok(Parts {
+            id: VersionId::of(wasm),
+            component: name.to_owned(),
+            mounts: config.mounts.clone(),
+            config: String::new(),
+            imports: Vec::new(),
+            description: Description::default(),
+            stats: Arc::clone(foreign.stats()),
+            runner: Runner::Foreign(foreign),
+            notices: Arc::clone(&self.shared.notices),
+        })
+    }
+
+    fn check_imports(&self, imports: &[String], world: World) -> Result<(), Error> {
+        let known: &[&str] = match world {
+            World::Ours => &capability::INTERFACES,
+            World::Foreign(_) => &[],
+        };
         let unknown = imports.iter().find(|import| !import.starts_with("wasi:") && !known.contains(&import.as_str()));
         let Some(unknown) = unknown else { return Ok(()) };
         let interface = |name: &str| name.split('@').next().unwrap_or_default().to_owned();
         let near: Vec<&str> = known.iter().copied().filter(|known| interface(known) == interface(unknown)).collect();
         let host = env!("CARGO_PKG_VERSION");
         let message = match near.as_slice() {
+            [] if world != World::Ours => format!(
+                "It is a component of {}, and imports {unknown}, which only components of shema:host/component may.",
+                world.name()
+            ),
             [] => format!("It imports {unknown}, which no version of this host has (this one is {host})."),
             near => format!(
-                "It imports {unknown}, which this host ({host}) does not have: it has {}. \
+                "It imports {unknown}, which this host ({host}) does not have: hosts since 1.0.0 have {}. \
                  Build the component against the `wit` folder of this host, or deploy to a newer one.",
                 near.join(", ")
             ),
@@ -234,24 +275,56 @@ pub fn read_signature(text: &str) -> Option<Vec<u8>> {
     BASE64_STANDARD.decode(text.trim()).ok().filter(|signature| signature.len() == 64)
 }
 
-fn check_world(engine: &Engine, component: &Component) -> Result<(), Error> {
+/// What a component was built for, by what it exports.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum World {
+    Ours,
+    Foreign(foreign::World),
+}
+
+impl World {
+    fn name(self) -> &'static str {
+        match self {
+            World::Ours => "shema:host/component",
+            World::Foreign(world) => world.name(),
+        }
+    }
+}
+
+fn world(engine: &Engine, component: &Component) -> Result<World, Error> {
     let exports: Vec<String> = component.component_type().exports(engine).map(|(name, _)| name.to_owned()).collect();
     if exports.iter().any(|export| export == HANDLER) {
-        return Ok(());
+        return Ok(World::Ours);
+    }
+    if let Some(world) = foreign::World::of(component, engine) {
+        return Ok(World::Foreign(world));
     }
     let has = match exports.as_slice() {
         [] => "nothing".to_owned(),
         some => some.join(", "),
     };
-    let hint = if exports.iter().any(|export| export.starts_with("wasi:cli/run@")) {
+    let begins = |prefix: &str| exports.iter().any(|export| export.starts_with(prefix));
+    let hint = if begins("wasi:cli/run@") {
         " It is a command, which runs once; the host runs what answers requests."
+    } else if begins("shema:http/handler@") {
+        " It was built against the `wit` folder of another host."
     } else {
         ""
     };
     let message = format!(
-        "It does not export {HANDLER}, nor wasi:http/incoming-handler@0.2 or wasi:http/handler@0.3. It exports {has}.{hint}"
+        "It does not export {HANDLER}, nor wasi:http/incoming-handler@0.2 or wasi:http/handler@0.3. \
+         It exports {has}.{hint}"
     );
     Err(reject("WRONG_WORLD", message, json!({ "missing": HANDLER, "exports": exports })))
+}
+
+fn unknown_function(error: &wasmtime::Error) -> Error {
+    let host = env!("CARGO_PKG_VERSION");
+    let message = format!(
+        "It imports something that this host ({host}) does not have, or has with another type: {}.",
+        flat(error)
+    );
+    reject("UNKNOWN_IMPORT", message, json!({ "host": host, "reason": flat(error) }))
 }
 
 fn check_grants(name: &str, imports: &[String], grants: &config::Grants) -> Result<(), Error> {

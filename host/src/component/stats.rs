@@ -4,7 +4,7 @@
 use hdrhistogram::Histogram;
 use std::{
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
@@ -95,20 +95,20 @@ fn histogram() -> Histogram<u64> {
     }
 }
 
-/// Lowers a count again when it is dropped.
-pub struct Counted<'a>(&'a AtomicUsize);
+/// A call under way, for as long as it lives.
+pub struct Running(Arc<Stats>);
 
-impl Drop for Counted<'_> {
+impl Drop for Running {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
+        self.0.running.fetch_sub(1, Relaxed);
     }
 }
 
 impl Stats {
     /// Counts a call as under way for as long as the guard lives.
-    pub fn begin(&self) -> Counted<'_> {
+    pub fn begin(self: &Arc<Self>) -> Running {
         self.running.fetch_add(1, Relaxed);
-        Counted(&self.running)
+        Running(Arc::clone(self))
     }
 
     /// True if the end was a failure of the version.
@@ -146,6 +146,11 @@ impl Stats {
 
     pub fn instance_dropped(&self) {
         self.instances.fetch_sub(1, Relaxed);
+    }
+
+    /// Instances in memory.
+    pub fn instances(&self) -> usize {
+        self.instances.load(Relaxed)
     }
 
     /// Calls under way.

@@ -4,6 +4,7 @@ use super::{
     artifact::VersionId,
     bindings::{Request, Response, Route, http::Access, http::Method},
     description::Description,
+    foreign::Foreign,
     instance::Failure,
     pool::Pool,
     stats::{End, Stats},
@@ -54,6 +55,7 @@ pub struct Version {
 /// How its calls are run.
 pub enum Runner {
     Typed(Typed),
+    Foreign(Foreign),
 }
 
 /// A component of the host's own world.
@@ -118,21 +120,30 @@ impl Version {
 
     /// `internal`: whether the routes that are not for clients are there.
     pub fn find(&self, method: Option<Method>, path: &str, internal: bool) -> Found<'_> {
-        let Runner::Typed(typed) = &self.runner;
-        typed.find(method, path, internal)
+        match &self.runner {
+            Runner::Typed(typed) => typed.find(method, path, internal),
+            // It has no table: what it is called for is its own affair.
+            Runner::Foreign(_) => Found::Nothing,
+        }
     }
 
     /// The WIT world that it was built for.
     pub fn world(&self) -> &'static str {
         match self.runner {
             Runner::Typed(_) => "shema:host/component@0.1.0",
+            Runner::Foreign(ref foreign) => foreign.world().name(),
         }
     }
 
     /// `GET /path` of each route.
     pub fn endpoints(&self) -> Vec<String> {
-        let Runner::Typed(typed) = &self.runner;
-        typed.routes.iter().map(|route| format!("{} {}", super::method_name(route.method), route.path)).collect()
+        match &self.runner {
+            Runner::Typed(typed) => {
+                let endpoint = |route: &Route| format!("{} {}", super::method_name(route.method), route.path);
+                typed.routes.iter().map(endpoint).collect()
+            }
+            Runner::Foreign(_) => self.mounts.iter().map(|mount| format!("* {mount}/*")).collect(),
+        }
     }
 
     /// Runs one call and counts it.
@@ -152,8 +163,10 @@ impl Version {
 
     /// Whether a new instance answers.
     pub async fn answers(&self) -> Result<(), Failure> {
-        let Runner::Typed(typed) = &self.runner;
-        typed.pool.instance().await?.routes().await.map(drop)
+        match &self.runner {
+            Runner::Typed(typed) => typed.pool.instance().await?.routes().await.map(drop),
+            Runner::Foreign(foreign) => foreign.probe().await,
+        }
     }
 
     pub fn record(&self, end: End, took: Duration, cpu: Duration) {
@@ -181,8 +194,11 @@ impl Version {
 
     /// Frees what a version that gets no calls does not need.
     pub fn cool(&self) {
-        let Runner::Typed(typed) = &self.runner;
-        typed.pool.cool();
+        match &self.runner {
+            Runner::Typed(typed) => typed.pool.cool(),
+            // Its instances go by themselves when they are idle.
+            Runner::Foreign(_) => (),
+        }
     }
 }
 

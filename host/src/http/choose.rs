@@ -16,6 +16,8 @@ const CONTROL: HeaderName = HeaderName::from_static("x-shema-control");
 
 pub struct Chosen {
     pub version: Arc<Version>,
+    /// The prefix that the component is mounted under.
+    pub mount: String,
     /// A version on which the request is repeated.
     pub shadow: Option<Arc<Version>>,
 }
@@ -24,21 +26,22 @@ impl Gateway {
     /// None: no component answers under this path.
     pub(super) fn choose(&self, parts: &Parts, path: &str, client: IpAddr) -> Option<Result<Chosen, Refusal>> {
         if let Some(asked) = self.asked_version(parts, path) {
-            return Some(asked.map(|version| Chosen { version, shadow: None }));
+            return Some(asked.map(|(version, mount)| Chosen { version, mount, shadow: None }));
         }
-        let (slot, _) = self.registry.find(path)?;
+        let (slot, mount) = self.registry.find(path)?;
         let chosen = slot.choose(|| principal(parts).unwrap_or_else(|| client.to_string()));
         let unavailable = || {
             let message = "This part of the service is not available now.";
             Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE", message)
         };
         let shadow = if parts.method == Method::GET { slot.shadow() } else { None };
-        Some(chosen.map(|version| Chosen { version, shadow }).ok_or_else(unavailable))
+        let mount = mount.to_owned();
+        Some(chosen.map(|version| Chosen { version, mount, shadow }).ok_or_else(unavailable))
     }
 
     /// The version that a tester names, who shows the control token. For
     /// everybody else the header is not there.
-    fn asked_version(&self, parts: &Parts, path: &str) -> Option<Result<Arc<Version>, Refusal>> {
+    fn asked_version(&self, parts: &Parts, path: &str) -> Option<Result<(Arc<Version>, String), Refusal>> {
         let asked = parts.headers.get(VERSION)?.to_str().ok()?;
         let token = parts.headers.get(CONTROL).map(HeaderValue::as_bytes).unwrap_or_default();
         if !bool::from(token.ct_eq(self.control_token.as_bytes())) {
@@ -54,7 +57,9 @@ impl Gateway {
             let refusal = Refusal::new(StatusCode::NOT_FOUND, "ROUTE_NOT_FOUND", message);
             return (owner.name == name).then_some(Err(refusal));
         };
-        version.mounts.iter().any(|mount| lies_under(path, mount)).then_some(Ok(version))
+        let mount = version.mounts.iter().filter(|mount| lies_under(path, mount)).max_by_key(|mount| mount.len())?;
+        let mount = mount.clone();
+        Some(Ok((version, mount)))
     }
 }
 

@@ -5,14 +5,33 @@
 //! gets the request as the client sent it, without credentials, and its answer
 //! goes to the client without what is the host's to say.
 
-use super::{REQUEST_ID, dispatch};
-use crate::{component::foreign::Foreign, error::Refusal};
+use super::{Gateway, Line, REQUEST_ID, dispatch};
+use crate::{
+    component::{
+        Version,
+        bindings::{
+            Route,
+            http::{Access, Method},
+        },
+        foreign::Foreign,
+        stats::{End, Running},
+    },
+    error::Refusal,
+};
 use axum::{
-    http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, header, request::Parts, uri::PathAndQuery},
+    body::Body,
+    http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Uri, header, request::Parts, uri::PathAndQuery},
     response::Response,
 };
 use bytes::Bytes;
-use std::net::IpAddr;
+use hyper::body::{Frame, SizeHint};
+use std::{
+    net::IpAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
 
 const MOUNT: HeaderName = HeaderName::from_static("x-shema-mount");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -29,17 +48,108 @@ pub struct Origin<'a> {
     pub client: IpAddr,
 }
 
-/// Runs the call. `label` is `NAME@VERSION`, for the log.
+impl Gateway {
+    /// Answers through a component that knows no callers: they count for the
+    /// rate limits alone.
+    pub(super) async fn foreign(
+        &self,
+        version: &Arc<Version>,
+        foreign: &Foreign,
+        parts: &Parts,
+        body: Bytes,
+        origin: &Origin<'_>,
+        line: &mut Line,
+    ) -> Result<Response, Refusal> {
+        line.route = Some(format!("{}/*", origin.mount));
+        let caller = self.caller(parts, Access::Optional, &version.component).await;
+        let method = dispatch::method(&parts.method).unwrap_or(Method::Get);
+        let route = Route { method, path: origin.mount.to_owned(), access: Access::Optional };
+        let admitted = self.limiter.admit(&route, &[], &body, caller.as_ref().ok(), origin.client).await?;
+        let started = Instant::now();
+        let answered = call(Arc::clone(version), foreign, parts, body, origin).await;
+        line.call = started.elapsed();
+        if answered.is_ok() {
+            line.component = Some(version.label.clone());
+        }
+        admitted.settle(&self.limiter, answered).await
+    }
+}
+
+/// Runs the call, which lasts until the client has the whole body.
 pub async fn call(
+    version: Arc<Version>,
     foreign: &Foreign,
-    label: &HeaderValue,
     parts: &Parts,
     body: Bytes,
     origin: &Origin<'_>,
 ) -> Result<Response, Refusal> {
-    let answer = foreign.call(request(parts, body, origin)).await;
-    let answer = answer.map_err(|failure| dispatch::explain(label, origin.request_id, &failure))?;
-    checked(answer).map_err(|problem| dispatch::invalid_answer(label, origin.request_id, &problem))
+    let mut call = Call { _running: version.stats.begin(), started: Instant::now(), end: None, version };
+    let (version, id) = (Arc::clone(&call.version), origin.request_id);
+    let answer = match foreign.call(request(parts, body, origin)).await {
+        Ok(answer) => answer,
+        Err(failure) => {
+            call.end = Some(End::from(&failure));
+            return Err(dispatch::explain(&version.label, id, &failure));
+        }
+    };
+    match checked(answer) {
+        Ok(answer) => {
+            call.end = Some(End::Answer(answer.status().as_u16()));
+            Ok(answer.map(|body| Body::new(Counted { body, call })))
+        }
+        Err(problem) => {
+            call.end = Some(End::Answer(StatusCode::BAD_GATEWAY.as_u16()));
+            Err(dispatch::invalid_answer(&version.label, id, &problem))
+        }
+    }
+}
+
+/// A call under way, which is counted when it is over.
+struct Call {
+    version: Arc<Version>,
+    _running: Running,
+    started: Instant,
+    /// None: the client has gone before there was an answer.
+    end: Option<End>,
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        if let Some(end) = self.end {
+            // What it computes is not known: other tasks run it.
+            self.version.record(end, self.started.elapsed(), Duration::ZERO);
+        }
+    }
+}
+
+/// A body that ends the call with it.
+struct Counted {
+    body: Body,
+    call: Call,
+}
+
+impl hyper::body::Body for Counted {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        if matches!(polled, Poll::Ready(Some(Err(_)))) {
+            self.call.end = Some(End::Trap);
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 /// The request as the guest sees it.
@@ -97,7 +207,6 @@ fn checked(mut answer: Response) -> Result<Response, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use axum::body::Body;
 
     fn parts(request: axum::http::request::Builder) -> Parts {
         request.body(()).expect("a request").into_parts().0

@@ -7,15 +7,12 @@ use super::{
 };
 use crate::{
     capability::http_client::Grant,
-    component::{engine::TICK, instance::Memory, stderr::Tail},
+    component::{engine::TICK, instance::Memory, stats::Stats, stderr::Tail},
     config::Limits,
 };
 use anyhow::Context as _;
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 use tokio_util::sync::CancellationToken;
@@ -92,35 +89,6 @@ impl ResourceLimiter for Bounds {
     }
 }
 
-/// Of all instances of one version.
-#[derive(Default)]
-pub struct Meter {
-    instances: AtomicUsize,
-}
-
-impl Meter {
-    /// Instances that there are now.
-    pub fn instances(&self) -> usize {
-        self.instances.load(Ordering::Relaxed)
-    }
-}
-
-/// One instance in the count.
-pub struct Counted(Arc<Meter>);
-
-impl Counted {
-    fn new(meter: &Arc<Meter>) -> Counted {
-        meter.instances.fetch_add(1, Ordering::Relaxed);
-        Counted(Arc::clone(meter))
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.instances.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// Makes the instances of one version.
 pub struct Factory {
     engine: Engine,
@@ -130,7 +98,7 @@ pub struct Factory {
     outbound: Arc<Grant>,
     name: String,
     closed: CancellationToken,
-    meter: Arc<Meter>,
+    stats: Arc<Stats>,
 }
 
 impl Factory {
@@ -143,16 +111,16 @@ impl Factory {
         name: String,
         closed: CancellationToken,
     ) -> Factory {
-        Factory { engine, pre, limits, deadline, outbound, name, closed, meter: Arc::default() }
+        Factory { engine, pre, limits, deadline, outbound, name, closed, stats: Arc::default() }
     }
 
-    pub fn meter(&self) -> &Arc<Meter> {
-        &self.meter
+    pub fn stats(&self) -> &Arc<Stats> {
+        &self.stats
     }
 
     /// A new instance, or why there is none: with the guest's last words.
     pub async fn create(&self) -> anyhow::Result<(Store<State>, Proxy, Arc<Seat>)> {
-        let seat = Arc::new(Seat::new(Counted::new(&self.meter)));
+        let seat = Arc::new(Seat::default());
         let mut store = self.store(&seat);
         let created = tokio::time::timeout(self.deadline, self.pre.instantiate_async(&mut store)).await;
         let created = created.with_context(|| format!("it takes longer than {:?}", self.deadline))?;
@@ -176,7 +144,7 @@ impl Factory {
                 http,
                 outbound: Outbound::new(Arc::clone(&self.outbound)),
                 stderr,
-                bounds: Bounds { memory: Memory::new(&self.limits), seat: Arc::clone(seat) },
+                bounds: Bounds { memory: Memory::new(&self.limits, &self.stats), seat: Arc::clone(seat) },
                 deadline: Instant::now() + self.deadline + 2 * TICK,
             },
         );

@@ -4,10 +4,7 @@
 //! but a trap, and a deadline too, ends them all. The next one comes in when
 //! the client has the whole answer and the guest has nothing left to do.
 
-use super::{
-    exchange::Exchange,
-    instance::{Counted, State},
-};
+use super::{exchange::Exchange, instance::State};
 use crate::config::Limits;
 use std::{
     pin::Pin,
@@ -36,20 +33,20 @@ pub struct Seat {
     /// nothing.
     ended: AtomicBool,
     memory: AtomicUsize,
-    _counted: Counted,
 }
 
-impl Seat {
-    pub fn new(counted: Counted) -> Seat {
+impl Default for Seat {
+    fn default() -> Seat {
         Seat {
             present: Mutex::default(),
             idle: AtomicBool::new(true),
             ended: AtomicBool::new(false),
             memory: AtomicUsize::new(0),
-            _counted: counted,
         }
     }
+}
 
+impl Seat {
     pub fn note_memory(&self, bytes: usize) {
         self.memory.store(bytes, Ordering::Relaxed);
     }
