@@ -1,6 +1,7 @@
 //! For the expansion of this crate's macros alone: not part of its interface.
 
 pub use crate::bindings::exports::shema::http::handler::{Guest, Request, Response, Route as RouteRow};
+pub use crate::bindings::health::exports::shema::health::check::Guest as HealthGuest;
 pub use schemars;
 pub use serde;
 pub use serde_json;

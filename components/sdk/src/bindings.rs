@@ -1,5 +1,5 @@
-//! The guests' side of the contract in `wit/`: the only `generate!` of the
-//! guests.
+//! The guests' side of the contract in `wit/`: the only file of the guests with
+//! a `generate!`, one per world.
 //!
 //! What components use is re-exported by hand in the modules that stand in
 //! front of it. Public, but hidden, because `component!` expands to its
@@ -13,3 +13,13 @@ wit_bindgen::generate!({
     pub_export_macro: true,
     default_bindings_module: "sdk::bindings",
 });
+
+/// What a component exports on top that has a health check.
+pub mod health {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        world: "shema:host/health",
+        pub_export_macro: true,
+        default_bindings_module: "sdk::bindings::health",
+    });
+}

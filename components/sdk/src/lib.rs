@@ -61,6 +61,9 @@ extern crate self as sdk;
 
 /// Makes a crate a component: exports the handler that serves `routes`, a
 /// `fn() -> Vec<Route>`.
+///
+/// With `health = check`, a `fn() -> Result<(), String>`, the host asks it when
+/// a version is deployed; an error refuses the version and says why.
 #[macro_export]
 macro_rules! component {
     ($routes:path) => {
@@ -86,5 +89,17 @@ macro_rules! component {
         // Natively there is nobody to export to; tests call the parts.
         #[cfg(target_arch = "wasm32")]
         $crate::bindings::export!(Component with_types_in $crate::bindings);
+    };
+    ($routes:path, health = $check:path) => {
+        $crate::component!($routes);
+
+        impl $crate::__private::HealthGuest for Component {
+            fn check() -> Result<(), String> {
+                $check()
+            }
+        }
+
+        #[cfg(target_arch = "wasm32")]
+        $crate::bindings::health::export!(Component with_types_in $crate::bindings::health);
     };
 }
