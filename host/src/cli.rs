@@ -1,4 +1,8 @@
 //! The commands of the `shema` binary.
+//!
+//! - `remote`: those that ask a running host by its control API.
+
+mod remote;
 
 use crate::{app::App, builder::Checkout, component::compile, config::Config, telemetry};
 use anyhow::{Context, Result};
@@ -7,7 +11,7 @@ use std::process::ExitCode;
 
 /// A host for WebAssembly components over Postgres and Redis.
 #[derive(Parser)]
-#[command(name = "shema", version, about)]
+#[command(name = "shema", version, about, after_help = AFTER_HELP)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -15,6 +19,11 @@ struct Cli {
     #[arg(long)]
     demo: bool,
 }
+
+const AFTER_HELP: &str = "\
+deploy, activate, rollback, status and logs ask a running host: the one of SHEMA_CONTROL_URL
+and SHEMA_CONTROL_TOKEN, else the one whose listen.json is in SHEMA_DATA_DIR (.shema).
+Exit codes: 0 done, 1 refused or failed (one sentence on standard error says why), 2 wrong usage.";
 
 #[derive(Subcommand)]
 enum Command {
@@ -25,7 +34,39 @@ enum Command {
         demo: bool,
     },
     /// Build components into target/components, all or one.
-    Build { name: Option<String> },
+    #[command(after_help = "Example: shema build course")]
+    Build {
+        /// The directory below components/.
+        name: Option<String>,
+    },
+    /// Upload a version of a component; it is checked, compiled and takes the traffic.
+    #[command(after_help = remote::DEPLOY_EXAMPLES)]
+    Deploy(remote::Deploy),
+    /// Make an uploaded version live, for all of the traffic or for a share of it.
+    #[command(after_help = "Example: shema activate course abcdef012345 --weight 10")]
+    Activate(remote::Activate),
+    /// Make the version live again that was live before.
+    #[command(after_help = "Example: shema rollback course")]
+    Rollback {
+        /// The component.
+        name: String,
+    },
+    /// Show components, their versions and shares, hosts and health.
+    Status {
+        /// One JSON object with all there is to know: components, nodes, health.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show recent log lines, of all components or of one.
+    #[command(after_help = "On a terminal lines are made readable; elsewhere they are JSON, one object a line.\n\
+                            Example: shema logs course --follow")]
+    Logs {
+        /// The component.
+        name: Option<String>,
+        /// Go on with new lines until Ctrl-C.
+        #[arg(long, short)]
+        follow: bool,
+    },
     /// Apply the migrations to the database and exit.
     Migrate,
     /// Compile a component from standard input to standard output, within so
@@ -50,22 +91,34 @@ pub fn run() -> ExitCode {
 }
 
 fn execute(cli: Cli) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
+    match cli.command {
+        None => runtime.block_on(App::serve(configure()?, cli.demo)),
+        Some(Command::Serve { demo }) => runtime.block_on(App::serve(configure()?, demo || cli.demo)),
+        Some(Command::Migrate) => runtime.block_on(App::migrate(configure()?)),
+        Some(Command::Build { name }) => build(name),
+        Some(Command::Compile { .. }) => unreachable!("`run` has seen to it"),
+        Some(Command::Deploy(arguments)) => runtime.block_on(remote::deploy(arguments)),
+        Some(Command::Activate(arguments)) => runtime.block_on(remote::activate(arguments)),
+        Some(Command::Rollback { name }) => runtime.block_on(remote::rollback(&name)),
+        Some(Command::Status { json }) => runtime.block_on(remote::status(json)),
+        Some(Command::Logs { name, follow }) => runtime.block_on(remote::logs(name.as_deref(), follow)),
+    }
+}
+
+/// For what runs as a host. Clients do without: they have to work where the
+/// host's settings are unknown.
+fn configure() -> Result<Config> {
     let config = Config::load()?;
     telemetry::start(&config.log_filter, config.log_format)?;
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
-    match cli.command {
-        None => runtime.block_on(App::serve(config, cli.demo)),
-        Some(Command::Serve { demo }) => runtime.block_on(App::serve(config, demo || cli.demo)),
-        Some(Command::Migrate) => runtime.block_on(App::migrate(config)),
-        Some(Command::Build { name }) => build(name),
-        Some(Command::Compile { .. }) => unreachable!("`run` has seen to it"),
-    }
+    Ok(config)
 }
 
 fn build(name: Option<String>) -> Result<()> {
+    configure()?;
     let checkout = Checkout::here().context("`shema build` runs in the root of a source checkout")?;
     let names = match name {
         Some(name) => vec![name],

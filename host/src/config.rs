@@ -6,10 +6,12 @@
 //! returns is all there is to know. A bad value stops the start with a
 //! sentence that names the key.
 
+mod access;
 mod file;
 mod secrets;
 mod source;
 
+pub use access::Access;
 pub use file::{
     Aggregate, Component, Deploy, Grants, Limits, Part, RateCallers, RateCount, RateKey, RateLimit, Task, origin_of,
 };

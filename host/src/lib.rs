@@ -14,6 +14,7 @@
 //! - [`deploy`]: how versions come and go, on all hosts of a cluster.
 //! - [`control`]: the operator's listener; [`notice`]: what it tells.
 //! - [`builder`]: components from a source checkout.
+//! - [`client`]: the other end of [`control`], for the commands.
 //!
 //! # What is not there
 //!
@@ -28,6 +29,7 @@ pub mod app;
 pub mod builder;
 pub mod capability;
 pub mod cli;
+pub mod client;
 pub mod component;
 pub mod config;
 pub mod control;
