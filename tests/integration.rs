@@ -7,6 +7,7 @@
 //! - `races`, `faults`: many at once, and services that die.
 //! - `foreign`: components of the `wasi:http` worlds, in Rust and JavaScript.
 //! - `openapi`: the description of the API against the API.
+//! - `cli`: the commands of `shema`.
 //! - `statements`: every SQL file, against the schema and the rights of its role.
 
 mod harness;
@@ -19,6 +20,7 @@ mod booking;
 mod booking_races;
 mod capabilities;
 mod chat;
+mod cli;
 mod courses;
 mod decisions;
 mod dependencies;

@@ -236,8 +236,8 @@ async fn listen(serving: Serving<'_>, stop: &CancellationToken) -> Result<()> {
     let mut signals = Signals::catch()?;
     let note = ListenNote::write(config, public_at, control_at)?;
     let max_artifact_bytes = config.deploy.max_artifact_mib << 20;
-    let control_router =
-        control::router(Arc::clone(&gateway), deployer, config.secrets.control.clone(), max_artifact_bytes);
+    let token = config.secrets.control.clone();
+    let control_router = control::router(Arc::clone(&gateway), deployer, token, max_artifact_bytes, stop.clone());
     let control_task = tokio::spawn(server::serve(control, control_router, stop.clone()));
     let public_task = tokio::spawn(server::serve(public, gateway.router(), stop.clone()));
     if demo || config.profile == config::Profile::Development {

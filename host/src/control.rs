@@ -4,10 +4,12 @@
 //!
 //! - `components`: what runs, and changing it.
 //! - `events`: what happens, as it happens.
+//! - `logs`: what components have said lately.
 //! - `metrics`: how much and how fast.
 
 mod components;
 mod events;
+mod logs;
 mod metrics;
 
 use crate::{
@@ -25,6 +27,7 @@ use axum::{
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
 use subtle::ConstantTimeEq;
+use tokio_util::sync::CancellationToken;
 
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -33,10 +36,18 @@ pub struct Control {
     deployer: Arc<Deployer>,
     token: String,
     max_artifact_bytes: usize,
+    /// Ends answers that have no end of their own.
+    stop: CancellationToken,
 }
 
-pub fn router(gateway: Arc<Gateway>, deployer: Arc<Deployer>, token: String, max_artifact_bytes: usize) -> Router {
-    let control = Arc::new(Control { gateway, deployer, token, max_artifact_bytes });
+pub fn router(
+    gateway: Arc<Gateway>,
+    deployer: Arc<Deployer>,
+    token: String,
+    max_artifact_bytes: usize,
+    stop: CancellationToken,
+) -> Router {
+    let control = Arc::new(Control { gateway, deployer, token, max_artifact_bytes, stop });
     let guarded = Router::new()
         .route("/v1/components", get(components::list))
         .route("/v1/components/{name}", delete(components::delete))
@@ -44,6 +55,8 @@ pub fn router(gateway: Arc<Gateway>, deployer: Arc<Deployer>, token: String, max
         .route("/v1/components/{name}/activate", post(components::activate))
         .route("/v1/components/{name}/rollback", post(components::rollback))
         .route("/v1/components/{name}/stats", get(components::stats))
+        .route("/v1/components/{name}/logs", get(logs::of_component))
+        .route("/v1/logs", get(logs::all))
         .route("/v1/nodes", get(components::nodes))
         .route("/v1/events", get(events::follow))
         .route("/metrics", get(metrics::text))

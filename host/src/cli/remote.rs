@@ -76,7 +76,7 @@ pub async fn deploy(arguments: Deploy) -> Result<()> {
         mounts: arguments.mounts,
         signature,
     };
-    let progress = Arc::new(Progress::new());
+    let progress = Arc::new(Progress::for_stderr());
     let (told, total) = (Arc::clone(&progress), upload.wasm.len());
     let deployed = client.deploy(upload, move |sent| told.uploaded(sent, total)).await;
     progress.end();

@@ -63,7 +63,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    pub fn new() -> Progress {
+    pub fn for_stderr() -> Progress {
         Progress { shown: io::stderr().is_terminal() }
     }
 

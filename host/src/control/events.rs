@@ -25,6 +25,8 @@ pub async fn follow(
     // A listener that is too slow misses some, which the ids show.
     let following = BroadcastStream::new(following).filter_map(async |notice| notice.ok());
     let notices = stream::iter(missed).chain(following).map(|notice| Ok(event(&notice)));
+    // Without end, so the end of the host would wait for it.
+    let notices = notices.take_until(control.stop.clone().cancelled_owned());
     Sse::new(notices).keep_alive(KeepAlive::default())
 }
 
