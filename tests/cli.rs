@@ -1,7 +1,7 @@
 //! The commands that ask a running host, and those that need none: what they
 //! print, and how they fail.
 
-use crate::harness::{Host, scratch_dir, setup, shared, signal, spawn};
+use crate::harness::{Checkout, Host, scratch_dir, setup, shared, signal, spawn};
 use serde_json::{Value, json};
 use std::{
     io::{BufRead, BufReader},
@@ -101,9 +101,37 @@ fn wrong_usage_is_exit_code_two() {
     for arguments in wrong {
         assert_eq!(output(shema(arguments)).status.code(), Some(2), "{arguments:?}");
     }
-    for command in ["serve", "build", "deploy", "activate", "rollback", "status", "logs", "migrate"] {
+    for command in ["serve", "build", "new", "deploy", "activate", "rollback", "status", "logs", "migrate"] {
         assert!(done(shema(&[command, "--help"])).contains("Usage: shema"), "{command}");
     }
+}
+
+#[test]
+fn a_new_component_builds_is_in_order_and_passes_its_test() {
+    let checkout = Checkout::new("new");
+    let steps = done(checkout.shema(&["new", "two-words"]));
+    assert!(steps.contains("shema deploy two-words target/components/two-words.wasm"), "{steps}");
+
+    done(checkout.shema(&["build", "two-words"]));
+    let artifact = std::fs::read(checkout.dir.join("target/components/two-words.wasm")).expect("an artifact");
+    assert!(artifact.starts_with(b"\0asm"));
+    let tested = done(checkout.command("cargo", &["test", "--quiet", "-p", "two-words"]));
+    assert!(tested.contains("1 passed"), "{tested}");
+    done(checkout.command("cargo", &["fmt", "--all", "--check"]));
+
+    for (name, why) in [
+        ("two-words", "components/two-words is there already"),
+        ("sdk", "components/sdk is there already"),
+        ("serde", "the workspace has a package `serde` already, which cargo could not tell apart"),
+        ("host", "the workspace has a package `host` already, which cargo could not tell apart"),
+    ] {
+        assert_eq!(fails(checkout.shema(&["new", name])), why);
+    }
+    for name in ["Course", "a_b", "a--b", "1a", "a-", "../a", "", &"a".repeat(41)] {
+        let said = fails(checkout.shema(&["new", name]));
+        assert!(said.starts_with(&format!("`{name}` is no name for a component")), "{said}");
+    }
+    assert_eq!(fails(shema(&["new", "thing"])), "`shema new` runs in the root of a source checkout");
 }
 
 #[test]

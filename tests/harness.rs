@@ -7,11 +7,13 @@
 //! ends, and so never outlive the tests, however these end.
 
 mod api;
+mod checkout;
 mod emulator;
 mod school;
 mod services;
 
 pub use api::{Answer, Api, Expect, PASSWORD, User};
+pub use checkout::Checkout;
 pub use emulator::Emulator;
 pub use school::{School, assert_has_keys, course_body, id_of, is_time, nothing, unique, with, without};
 pub use services::{Redis, components, database, fixture, redis};

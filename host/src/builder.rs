@@ -3,6 +3,8 @@
 //! Deliberately not a build system: cargo decides what has changed. This module
 //! only knows where components lie and where the host looks for them.
 
+mod scaffold;
+
 use anyhow::{Context, Result, bail, ensure};
 use std::{
     fs,

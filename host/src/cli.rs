@@ -39,6 +39,14 @@ enum Command {
         /// The directory below components/.
         name: Option<String>,
     },
+    /// Make a new component in components/ that builds and passes its test as it is.
+    #[command(
+        after_help = "Example: shema new greeting && shema build greeting && shema deploy greeting target/components/greeting.wasm"
+    )]
+    New {
+        /// Lowercase letters, digits and dashes. It answers below /api/NAME.
+        name: String,
+    },
     /// Upload a version of a component; it is checked, compiled and takes the traffic.
     #[command(after_help = remote::DEPLOY_EXAMPLES)]
     Deploy(remote::Deploy),
@@ -98,6 +106,7 @@ fn execute(cli: Cli) -> Result<()> {
         Some(Command::Migrate) => runtime.block_on(App::migrate(configure()?)),
         Some(Command::Build { name }) => build(name),
         Some(Command::Compile { .. }) => unreachable!("`run` has seen to it"),
+        Some(Command::New { name }) => new(&name),
         Some(Command::Deploy(arguments)) => runtime.block_on(remote::deploy(arguments)),
         Some(Command::Activate(arguments)) => runtime.block_on(remote::activate(arguments)),
         Some(Command::Rollback { name }) => runtime.block_on(remote::rollback(&name)),
@@ -125,4 +134,17 @@ fn build(name: Option<String>) -> Result<()> {
         None => checkout.components()?,
     };
     checkout.build(&names)
+}
+
+fn new(name: &str) -> Result<()> {
+    let checkout = Checkout::here().context("`shema new` runs in the root of a source checkout")?;
+    checkout.scaffold(name)?;
+    println!(
+        "Made components/{name}. What it answers is in src/lib.rs, by which rules in src/domain.rs.\n\n\
+         Test it, build it and give it to a running host (`shema dev` does the latter two by itself):\n  \
+         cargo test -p {name}\n  shema build {name}\n  shema deploy {name} target/components/{name}.wasm\n  \
+         curl 'localhost:3000/api/{name}?name=Ada'\n\n\
+         What it may reach beside its requests is granted in host/host.toml, under [components.{name}]."
+    );
+    Ok(())
 }
