@@ -703,7 +703,7 @@ async fn a_component_reaches_only_the_origins_that_it_is_granted() {
 async fn scheduled_work_is_done_by_one_host_of_a_cluster_and_taken_over() {
     let task = "[[components.probe.tasks]]\npath = \"/probe/task\"\nevery_seconds = 1\n";
     let first = setup().config(task);
-    let again = Setup { environment: first.environment.clone(), config: first.config.clone(), data_dir: None };
+    let again = Setup { environment: first.environment.clone(), config: first.config.clone(), ..setup() };
     let hosts = [Host::start(first), Host::start(again)];
     let runs = |host: &Host| host.log().matches("the task ran for").count();
     let leader = until("a run", async || hosts.iter().position(|host| runs(host) >= 2)).await;

@@ -411,6 +411,26 @@ async fn serve(router: axum::Router) -> std::net::SocketAddr {
     address
 }
 
+/// A version whose id follows from a number.
+pub fn version_of(name: &str, number: u32) -> Version {
+    version(guest(RUST_02), name, number)
+}
+
+fn version(foreign: Foreign, name: &str, number: u32) -> Version {
+    let version = Version::new(Parts {
+        id: VersionId::of(&number.to_le_bytes()),
+        component: name.into(),
+        mounts: vec!["/mount".into()],
+        config: String::new(),
+        imports: Vec::new(),
+        description: Description::default(),
+        stats: Arc::clone(foreign.stats()),
+        runner: Runner::Foreign(foreign),
+        notices: Arc::new(Notices::new("test")),
+    });
+    version.expect("a name that fits into a header")
+}
+
 /// The guest behind a real listener, and what that answers on a connection.
 async fn exchange(foreign: Foreign, path: &str) -> String {
     async fn answer(State(version): State<Arc<Version>>, request: axum::extract::Request<Body>) -> Response {
@@ -421,18 +441,7 @@ async fn exchange(foreign: Foreign, path: &str) -> String {
         let answer = host::http::foreign::call(Arc::clone(&version), foreign, &parts, body, &origin).await;
         answer.unwrap_or_else(IntoResponse::into_response)
     }
-    let version = Version::new(Parts {
-        id: VersionId::of(b"guest"),
-        component: "guest".into(),
-        mounts: vec!["/mount".into()],
-        config: String::new(),
-        imports: Vec::new(),
-        description: Description::default(),
-        stats: Arc::clone(foreign.stats()),
-        runner: Runner::Foreign(foreign),
-        notices: Arc::new(Notices::new("test")),
-    });
-    let version = Arc::new(version.expect("a name that fits into a header"));
+    let version = Arc::new(version(foreign, "guest", 0));
     let address = serve(axum::Router::new().fallback(answer).with_state(version)).await;
     let mut connection = tokio::net::TcpStream::connect(address).await.expect("a connection");
     let request = format!("GET /mount{path} HTTP/1.1\r\nhost: guests.example\r\nconnection: close\r\n\r\n");

@@ -16,7 +16,7 @@ pub use api::{Answer, Api, Expect, PASSWORD, User};
 pub use checkout::Checkout;
 pub use emulator::Emulator;
 pub use school::{School, assert_has_keys, course_body, id_of, is_time, nothing, unique, with, without};
-pub use services::{Redis, components, database, fixture, redis};
+pub use services::{Redis, components, database, fixture, hello, redis, variant};
 
 use serde_json::Value;
 use std::{
@@ -66,6 +66,8 @@ pub struct Setup {
     pub environment: BTreeMap<String, String>,
     /// Put behind `host/host.toml`.
     pub config: String,
+    /// What is put in the place of what in `host/host.toml`.
+    pub replaced: Vec<(String, String)>,
     /// The data directory; kept when it is given, so that a host can be
     /// started in it again.
     pub data_dir: Option<PathBuf>,
@@ -84,6 +86,12 @@ impl Setup {
 
     pub fn config(mut self, text: &str) -> Setup {
         self.config += text;
+        self
+    }
+
+    /// In `host/host.toml`.
+    pub fn replace(mut self, from: &str, to: &str) -> Setup {
+        self.replaced.push((from.into(), to.into()));
         self
     }
 }
@@ -119,7 +127,7 @@ pub fn setup() -> Setup {
         ("RUST_LOG", "info".to_owned()),
     ];
     let environment = pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-    Setup { environment, config: PROBE.to_owned(), data_dir: None }
+    Setup { environment, config: PROBE.to_owned(), replaced: Vec::new(), data_dir: None }
 }
 
 /// The host that tests share which do not disturb each other.
@@ -141,7 +149,11 @@ impl Host {
         let file = data_dir.join("host.toml");
         let base = fs::read_to_string(root().join("host/host.toml")).expect("host.toml");
         // Many hosts share one Postgres here.
-        let base = base.replace("connections = 24", "connections = 10");
+        let mut base = base.replace("connections = 24", "connections = 10");
+        for (from, to) in &setup.replaced {
+            assert!(base.contains(from), "host.toml has `{from}`");
+            base = base.replace(from, to);
+        }
         fs::write(&file, format!("{base}\n{}", setup.config)).expect("host.toml is written");
         let log = data_dir.join("log");
         let listen = data_dir.join("listen.json");
@@ -190,6 +202,19 @@ impl Host {
 
     pub fn api(&self) -> Api {
         Api::new(&self.url)
+    }
+
+    /// The control API, with its token.
+    pub fn control(&self) -> Api {
+        Api::new(&self.control).with_token(&self.control_token)
+    }
+
+    /// Uploads a version; `query` as in `?canary=10`.
+    pub async fn deploy(&self, name: &str, wasm: &[u8], query: &str) -> Answer {
+        let path = format!("/v1/components/{name}/versions{query}");
+        let control = self.control();
+        let request = control.request(reqwest::Method::POST, &path).body(wasm.to_vec());
+        control.finish(request, &path).await.expect("an answer")
     }
 
     pub fn pid(&self) -> u32 {

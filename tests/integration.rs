@@ -4,6 +4,7 @@
 //! - `platform`: what the host itself answers: envelope, routes, limits, CORS.
 //! - `capabilities`: what a component can and cannot do, asked by an attacker.
 //! - `auth`, `courses`, …: the API, endpoint by endpoint.
+//! - `gate`, `deploy`: what new versions have to pass, and how they come and go.
 //! - `races`, `faults`: many at once, and services that die.
 //! - `foreign`: components of the `wasi:http` worlds, in Rust and JavaScript.
 //! - `openapi`: the description of the API against the API.
@@ -24,10 +25,12 @@ mod cli;
 mod courses;
 mod decisions;
 mod dependencies;
+mod deploy;
 mod enrollments;
 mod faults;
 mod firebase;
 mod foreign;
+mod gate;
 mod openapi;
 mod platform;
 mod races;

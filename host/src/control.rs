@@ -18,17 +18,21 @@ use crate::{
 };
 use axum::{
     Json, Router,
+    body::Body,
     extract::{DefaultBodyLimit, Request, State},
     http::{HeaderValue, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::{delete, get, post},
 };
+use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
 use subtle::ConstantTimeEq;
 use tokio_util::sync::CancellationToken;
 
+/// For a whole artifact.
+const BODY_TIMEOUT: Duration = Duration::from_secs(120);
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub struct Control {
@@ -75,7 +79,40 @@ async fn authorize(State(control): State<Arc<Control>>, request: Request, next: 
     if bool::from(token.ct_eq(control.token.as_bytes())) {
         return next.run(request).await;
     }
+    // Else an answer that overtakes its request is lost with the connection.
+    receive(request.into_body(), 0, control.max_artifact_bytes).await;
     refuse(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "This needs the control token as a bearer token.")
+}
+
+/// A body as it came.
+enum Received {
+    Whole(Vec<u8>),
+    TooLarge,
+    Broken,
+}
+
+/// Keeps up to `max_bytes`, and reads on beyond, up to `max_discarded`, so that
+/// the client gets to read its answer.
+async fn receive(mut body: Body, max_bytes: usize, max_discarded: usize) -> Received {
+    let (mut kept, mut length) = (Vec::new(), 0_usize);
+    let read = async {
+        while let Some(frame) = body.frame().await {
+            let Ok(frame) = frame else { return false };
+            let Ok(data) = frame.into_data() else { continue };
+            length = length.saturating_add(data.len());
+            if length <= max_bytes {
+                kept.extend_from_slice(&data);
+            } else if length > max_bytes.saturating_add(max_discarded) {
+                break;
+            }
+        }
+        true
+    };
+    match tokio::time::timeout(BODY_TIMEOUT, read).await {
+        _ if length > max_bytes => Received::TooLarge,
+        Ok(true) => Received::Whole(kept),
+        _ => Received::Broken,
+    }
 }
 
 fn refuse(status: StatusCode, code: &str, message: &str) -> Response {

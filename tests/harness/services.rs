@@ -4,10 +4,11 @@ use super::{PATIENCE, root, scratch_dir, spawn};
 use host::embedded::Cluster;
 use sqlx::{Connection, Executor, PgConnection, SqlSafeStr};
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::{Mutex, OnceLock},
+    sync::{Mutex, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -159,8 +160,31 @@ pub fn components() -> &'static Path {
 
 /// The component of a package in `tests/fixtures`, built from this checkout.
 pub fn fixture(package: &str) -> PathBuf {
+    build_fixture(package, "")
+}
+
+/// A version of the smallest component: a feature of `tests/fixtures/hello`, or
+/// none.
+pub fn hello(feature: &str) -> Vec<u8> {
+    static BUILT: Mutex<BTreeMap<String, Vec<u8>>> = Mutex::new(BTreeMap::new());
+    // All features are built to the same file: one after the other.
+    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    let build = || fs::read(build_fixture("hello", feature)).expect("the component is read");
+    built.entry(feature.to_owned()).or_insert_with(build).clone()
+}
+
+/// The same component as another version: with a custom section that nobody
+/// reads.
+pub fn variant(wasm: &[u8], number: u32) -> Vec<u8> {
+    let section = format!("\u{7}variant{number:08}");
+    let length = u8::try_from(section.len()).expect("a short section");
+    [wasm, &[0, length], section.as_bytes()].concat()
+}
+
+fn build_fixture(package: &str, features: &str) -> PathBuf {
     let mut cargo = Command::new("cargo");
     cargo.current_dir(root()).args(["build", "--quiet", "--target", "wasm32-wasip2", "--profile", "component"]);
+    cargo.args(["--features", features]);
     let built = cargo
         .args(["--package", package, "--message-format", "json-render-diagnostics"])
         .stderr(Stdio::inherit())

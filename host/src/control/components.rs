@@ -1,6 +1,6 @@
 //! What runs, and changing it.
 
-use super::{Control, refuse};
+use super::{Control, Received, refuse};
 use crate::{
     component::{
         artifact::VersionId,
@@ -18,7 +18,6 @@ use axum::{
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
 };
-use http_body_util::{BodyExt, Limited};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -123,7 +122,7 @@ pub async fn deploy(
     let wasm = receive(body, control.max_artifact_bytes).await?;
     // In a task of its own: a client that hangs up does not stop half-way.
     let deployer = Arc::clone(&control.deployer);
-    let outcome = carry_through(async move { deployer.deploy(&name, wasm.into(), order).await }).await?;
+    let outcome = carry_through(async move { deployer.deploy(&name, wasm, order).await }).await?;
     let status = if outcome.existed { StatusCode::OK } else { StatusCode::CREATED };
     Ok((status, Json(tell(&outcome))).into_response())
 }
@@ -141,13 +140,14 @@ async fn carry_through<T: Send + 'static>(
     }
 }
 
-async fn receive(body: Body, max_bytes: usize) -> Result<Bytes, Response> {
-    match Limited::new(body, max_bytes).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
-            Err(deploy::Error::from(gate::too_large(max_bytes)).into_response())
+async fn receive(body: Body, max_bytes: usize) -> Result<Vec<u8>, Response> {
+    match super::receive(body, max_bytes, max_bytes).await {
+        Received::Whole(wasm) => Ok(wasm),
+        Received::TooLarge => Err(deploy::Error::from(gate::too_large(max_bytes)).into_response()),
+        Received::Broken => {
+            let message = "The artifact did not arrive whole.";
+            Err(refuse(StatusCode::BAD_REQUEST, "INVALID_BODY", message))
         }
-        Err(_) => Err(refuse(StatusCode::BAD_REQUEST, "INVALID_BODY", "The artifact did not arrive whole.")),
     }
 }
 
