@@ -12,7 +12,7 @@ use crate::{
         tokens::{self, Signer, certificates, service_account::Account},
     },
     component::{Workshop, artifact::Cache, compile::Compiler, engine, foreign, linker, registry::Registry},
-    config::{self, Config},
+    config::{self, Access, Config},
     control,
     database::{self, Pool, Roles},
     deploy::{self, Deployer},
@@ -57,13 +57,14 @@ impl App {
         done
     }
 
-    /// Runs until a signal; returns when everything is in order again.
-    pub async fn serve(config: Config, demo: bool) -> Result<()> {
+    /// Runs until a signal; returns when everything is in order again. `ready`
+    /// is told where the control API listens, once it does.
+    pub async fn serve(config: Config, demo: bool, ready: impl FnOnce(Access) + Send) -> Result<()> {
         install_crypto();
         let started = Instant::now();
         build_missing(&config).await?;
         let (options, cluster) = connect(&config).await?;
-        let served = serve_with(&config, &options, demo, started).await;
+        let served = serve_with(&config, &options, demo, started, ready).await;
         stop(cluster).await;
         served
     }
@@ -118,7 +119,13 @@ fn make_data_dir(dir: &Path) -> Result<()> {
     std::fs::create_dir_all(dir).with_context(|| format!("SHEMA_DATA_DIR: cannot make {}", dir.display()))
 }
 
-async fn serve_with(config: &Config, options: &PgConnectOptions, demo: bool, started: Instant) -> Result<()> {
+async fn serve_with(
+    config: &Config,
+    options: &PgConnectOptions,
+    demo: bool,
+    started: Instant,
+    ready: impl FnOnce(Access) + Send,
+) -> Result<()> {
     database::prepare(options, config.migrate).await?;
     let redis = Arc::new(match &config.redis_url {
         Some(url) => Store::server(url, &config.redis_prefix)?,
@@ -154,7 +161,7 @@ async fn serve_with(config: &Config, options: &PgConnectOptions, demo: bool, sta
     let schedule = schedule::run(options.clone(), Arc::clone(&registry), scheduled(config), stop.clone());
     let schedule = tokio::spawn(schedule);
     let serving = Serving { config, options, registry, shared: &shared, deployer, demo, started };
-    let served = listen(serving, &stop).await;
+    let served = listen(serving, ready, &stop).await;
     stop.cancel();
     if schedule.await.is_err() {
         tracing::warn!("the schedule had panicked");
@@ -221,7 +228,7 @@ struct Serving<'a> {
     started: Instant,
 }
 
-async fn listen(serving: Serving<'_>, stop: &CancellationToken) -> Result<()> {
+async fn listen(serving: Serving<'_>, ready: impl FnOnce(Access) + Send, stop: &CancellationToken) -> Result<()> {
     let Serving { config, options, registry, shared, deployer, demo, started } = serving;
     let control = bind(config.control_listen, "SHEMA_CONTROL_LISTEN").await?;
     let public = bind(config.listen, "SHEMA_LISTEN").await?;
@@ -244,6 +251,7 @@ async fn listen(serving: Serving<'_>, stop: &CancellationToken) -> Result<()> {
         greet(config, shared, public_at, demo, started).await;
     }
     tracing::info!("Listening on http://{public_at}, control on http://{control_at}.");
+    ready(Access::local(control_at, &config.secrets.control));
     signals.receive().await;
     tracing::info!("Stopping: requests under way are finished.");
     note.remove();

@@ -7,6 +7,7 @@ mod scaffold;
 
 use anyhow::{Context, Result, bail, ensure};
 use std::{
+    collections::BTreeMap,
     fs,
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
@@ -17,6 +18,9 @@ use std::{
 const TARGET: &str = "wasm32-wasip2";
 const PROFILE: &str = "component";
 const OUTPUT: &str = "target/components";
+/// For `shema dev`: what it makes is nobody else's.
+const QUICK_PROFILE: &str = "component-dev";
+pub const QUICK_OUTPUT: &str = "target/components-dev";
 
 /// A checkout of this repository, or of one with its layout.
 pub struct Checkout {
@@ -67,10 +71,39 @@ impl Checkout {
         for name in names {
             ensure!(known.contains(name), "there is no component `{name}`; there are {}", known.join(", "));
         }
-        install_target()?;
         let started = Instant::now();
+        let (done, artifacts) = self.run_cargo(names, &["--profile", PROFILE])?;
+        ensure!(done, "the components were not built; cargo says why above");
+        for name in names {
+            let Some(artifact) = artifact_of(name, &artifacts) else {
+                bail!("cargo has built no {name}: is it a cdylib?");
+            };
+            place(artifact, &self.artifact(name))?;
+        }
+        tracing::info!("Built {} in {:.1} s.", names.join(", "), started.elapsed().as_secs_f32());
+        Ok(())
+    }
+
+    /// Builds for somebody who waits: quickly, quietly, and what can be built
+    /// although something else cannot. Returns the artifacts by name.
+    pub fn rebuild(&self, names: &[String]) -> Result<BTreeMap<String, PathBuf>> {
+        let (_, artifacts) = self.run_cargo(names, &["--profile", QUICK_PROFILE, "--quiet", "--keep-going"])?;
+        let mut built = BTreeMap::new();
+        for name in names {
+            if let Some(artifact) = artifact_of(name, &artifacts) {
+                let target = self.root.join(QUICK_OUTPUT).join(format!("{name}.wasm"));
+                place(artifact, &target)?;
+                built.insert(name.clone(), target);
+            }
+        }
+        Ok(built)
+    }
+
+    /// Whether all went well, and the artifacts that cargo names.
+    fn run_cargo(&self, names: &[String], options: &[&str]) -> Result<(bool, Vec<PathBuf>)> {
+        install_target()?;
         let mut cargo = Command::new("cargo");
-        cargo.current_dir(&self.root).args(["build", "--target", TARGET, "--profile", PROFILE]);
+        cargo.current_dir(&self.root).args(["build", "--target", TARGET]).args(options);
         cargo.arg("--message-format=json-render-diagnostics");
         for name in names {
             cargo.args(["--package", name]);
@@ -83,24 +116,21 @@ impl Checkout {
                 artifacts.extend(artifacts_in(&line?));
             }
         }
-        ensure!(child.wait()?.success(), "the components were not built; cargo says why above");
-        fs::create_dir_all(self.root.join(OUTPUT))?;
-        for name in names {
-            let file_name = format!("{}.wasm", name.replace('-', "_"));
-            let Some(artifact) = artifacts.iter().find(|path| path.file_name().is_some_and(|name| *name == *file_name))
-            else {
-                bail!("cargo has built no {file_name}: is `{name}` a cdylib?");
-            };
-            place(artifact, &self.artifact(name))?;
-        }
-        tracing::info!("Built {} in {:.1} s.", names.join(", "), started.elapsed().as_secs_f32());
-        Ok(())
+        Ok((child.wait()?.success(), artifacts))
     }
+}
+
+fn artifact_of<'a>(name: &str, artifacts: &'a [PathBuf]) -> Option<&'a PathBuf> {
+    let file_name = format!("{}.wasm", name.replace('-', "_"));
+    artifacts.iter().find(|path| path.file_name().is_some_and(|name| *name == *file_name))
 }
 
 /// Copied beside and renamed, so that nobody loads half a file; always, so
 /// that its time is that of this build.
 fn place(artifact: &Path, target: &Path) -> Result<()> {
+    if let Some(directory) = target.parent() {
+        fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    }
     let draft = target.with_extension(format!("draft-{}", std::process::id()));
     fs::copy(artifact, &draft).with_context(|| format!("cannot copy {}", artifact.display()))?;
     fs::File::open(&draft)?.set_modified(SystemTime::now())?;

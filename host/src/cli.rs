@@ -4,7 +4,7 @@
 
 mod remote;
 
-use crate::{app::App, builder::Checkout, component::compile, config::Config, telemetry};
+use crate::{app::App, builder::Checkout, component::compile, config::Config, dev, telemetry};
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -29,6 +29,14 @@ Exit codes: 0 done, 1 refused or failed (one sentence on standard error says why
 enum Command {
     /// Start the host (also without a command).
     Serve {
+        /// Load demo data: courses, rooms, classes, people. Again and again does no harm.
+        #[arg(long)]
+        demo: bool,
+    },
+    /// Build the components, start the host, and deploy what changes as you write it.
+    #[command(after_help = "Watches components/, wit/ and host/host.toml. Builds are quick rather than fast:\n\
+                            `shema build` makes what production gets.")]
+    Dev {
         /// Load demo data: courses, rooms, classes, people. Again and again does no harm.
         #[arg(long)]
         demo: bool,
@@ -101,8 +109,14 @@ pub fn run() -> ExitCode {
 fn execute(cli: Cli) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
     match cli.command {
-        None => runtime.block_on(App::serve(configure()?, cli.demo)),
-        Some(Command::Serve { demo }) => runtime.block_on(App::serve(configure()?, demo || cli.demo)),
+        None => runtime.block_on(App::serve(configure()?, cli.demo, drop)),
+        Some(Command::Serve { demo }) => runtime.block_on(App::serve(configure()?, demo || cli.demo, drop)),
+        Some(Command::Dev { demo }) => {
+            let served = runtime.block_on(dev::run(configure()?, demo || cli.demo));
+            // A build under way is not waited for.
+            runtime.shutdown_background();
+            served
+        }
         Some(Command::Migrate) => runtime.block_on(App::migrate(configure()?)),
         Some(Command::Build { name }) => build(name),
         Some(Command::Compile { .. }) => unreachable!("`run` has seen to it"),

@@ -14,6 +14,7 @@
 //! - [`deploy`]: how versions come and go, on all hosts of a cluster.
 //! - [`control`]: the operator's listener; [`notice`]: what it tells.
 //! - [`builder`]: components from a source checkout.
+//! - [`dev`]: builds, serves and deploys while somebody writes.
 //! - [`client`]: the other end of [`control`], for the commands.
 //!
 //! # What is not there
@@ -35,6 +36,7 @@ pub mod config;
 pub mod control;
 pub mod database;
 pub mod deploy;
+pub mod dev;
 pub mod embedded;
 pub mod error;
 pub mod http;

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use std::{
     io::ErrorKind,
+    net::SocketAddr,
     path::{Path, PathBuf},
 };
 
@@ -30,6 +31,12 @@ struct Note {
 }
 
 impl Access {
+    /// Of the host in this process.
+    pub fn local(control: SocketAddr, token: &str) -> Access {
+        let from = || "this process".to_owned();
+        Access { url: format!("http://{control}"), token: token.to_owned(), url_from: from(), token_from: from() }
+    }
+
     pub fn find() -> Result<Access> {
         let url = variable("SHEMA_CONTROL_URL").map(|url| url.trim_end_matches('/').to_owned());
         let token = variable("SHEMA_CONTROL_TOKEN");
