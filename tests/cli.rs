@@ -1,10 +1,12 @@
 //! The commands that ask a running host, and those that need none: what they
 //! print, and how they fail.
 
-use crate::harness::{Checkout, Host, scratch_dir, setup, shared, signal, spawn};
+use crate::harness::{Checkout, Host, fixture, scratch_dir, setup, shared, signal, spawn};
 use serde_json::{Value, json};
 use std::{
+    fs,
     io::{BufRead, BufReader},
+    path::Path,
     process::{Command, Output, Stdio},
     time::{Duration, Instant},
 };
@@ -101,20 +103,25 @@ fn wrong_usage_is_exit_code_two() {
     for arguments in wrong {
         assert_eq!(output(shema(arguments)).status.code(), Some(2), "{arguments:?}");
     }
-    for command in ["serve", "build", "new", "deploy", "activate", "rollback", "status", "logs", "migrate"] {
+    for command in ["serve", "dev", "build", "new", "deploy", "activate", "rollback", "status", "logs", "migrate"] {
         assert!(done(shema(&[command, "--help"])).contains("Usage: shema"), "{command}");
     }
 }
 
-#[test]
-fn a_new_component_builds_is_in_order_and_passes_its_test() {
+#[tokio::test]
+async fn a_new_component_answers_is_in_order_and_passes_its_test() {
     let checkout = Checkout::new("new");
     let steps = done(checkout.shema(&["new", "two-words"]));
     assert!(steps.contains("shema deploy two-words target/components/two-words.wasm"), "{steps}");
 
     done(checkout.shema(&["build", "two-words"]));
-    let artifact = std::fs::read(checkout.dir.join("target/components/two-words.wasm")).expect("an artifact");
-    assert!(artifact.starts_with(b"\0asm"));
+    let artifact = checkout.dir.join("target/components/two-words.wasm");
+    // As the steps say: deployed, it answers below its name.
+    let host = Host::start(setup());
+    let told = done(shema_of(&host, &["deploy", "two-words", &text(&artifact)]));
+    assert!(told.contains("two-words@") && told.contains("+ GET /api/two-words"), "{told}");
+    let answer = host.api().get("/api/two-words?name=Ada").await;
+    assert_eq!(answer.gives(200)["message"], "Hello, Ada!");
     let tested = done(checkout.command("cargo", &["test", "--quiet", "-p", "two-words"]));
     assert!(tested.contains("1 passed"), "{tested}");
     done(checkout.command("cargo", &["fmt", "--all", "--check"]));
@@ -134,12 +141,85 @@ fn a_new_component_builds_is_in_order_and_passes_its_test() {
     assert_eq!(fails(shema(&["new", "thing"])), "`shema new` runs in the root of a source checkout");
 }
 
+/// The same component with another identity: a custom section says nothing.
+fn variant(wasm: &[u8], mark: u8) -> Vec<u8> {
+    [wasm, &[0, 3, 1, b'x', mark]].concat()
+}
+
+fn text(path: &Path) -> String {
+    path.to_str().expect("text").to_owned()
+}
+
+#[tokio::test]
+async fn a_version_is_deployed_activated_and_taken_back() {
+    let host = Host::start(setup());
+    let dir = scratch_dir("cli");
+    let wasm = fs::read(fixture("hello")).expect("an artifact");
+    let file = |name: &str, wasm: &[u8]| {
+        let path = dir.join(name);
+        fs::write(&path, wasm).expect("a file");
+        text(&path)
+    };
+    let (one, two, three) =
+        (file("1.wasm", &wasm), file("2.wasm", &variant(&wasm, 2)), file("3.wasm", &variant(&wasm, 3)));
+    let run = |arguments: &[&str]| done(shema_of(&host, arguments));
+    let live = async || host.api().get("/hello").await.header("x-shema-component").to_owned();
+
+    let told = run(&["deploy", "hello", &one, "--mount", "/hello"]);
+    let first = live().await;
+    assert!(told.contains(&first) && told.contains("live in ") && told.contains("+ GET /hello"), "{told}");
+    let told = run(&["deploy", "hello", &one]);
+    assert!(told.contains("already") && !told.contains("live in "), "{told}");
+
+    let told = run(&["deploy", "hello", &two, "--no-activate"]);
+    assert_eq!(live().await, first);
+    let status: Value = serde_json::from_str(&run(&["status", "--json"])).expect("JSON");
+    let hello = status["components"].as_array().expect("a list").iter().find(|one| one["name"] == "hello");
+    let versions = &hello.expect("it is there")["versions"];
+    assert_eq!([&versions[0]["state"], &versions[1]["state"]], ["ready", "live"], "{versions}");
+    let by = versions[0]["deployed_by"].as_str().expect("a text");
+    assert!(by.split_once('@').is_some_and(|(user, host)| !user.is_empty() && !host.is_empty()), "{by}");
+    assert_eq!(status["health"]["database"], "up");
+    assert_eq!(status["nodes"].as_array().map(Vec::len), Some(1));
+
+    // As logs and answers write it.
+    let label = format!("hello@{}", versions[0]["version"].as_str().expect("a text"));
+    assert!(told.contains(&label), "{told}");
+    run(&["activate", "hello", &label]);
+    assert_eq!(live().await, label);
+    let told = run(&["rollback", "hello"]);
+    assert!(told.contains(&first), "{told}");
+    assert_eq!(live().await, first);
+
+    run(&["deploy", "hello", &three, "--canary", "10"]);
+    let table = run(&["status"]);
+    let row = |state: &str| table.lines().find(|line| line.contains(state) && line.contains(" %")).unwrap_or(&table);
+    assert!(row("canary").contains(" 10 %"), "{table}");
+    assert!(table.lines().any(|line| line.contains("live") && line.contains(" 90 %")), "{table}");
+    assert!(!table.contains('\x1b'), "no colours beside a terminal");
+}
+
+#[tokio::test]
+async fn what_the_host_refuses_is_said_in_its_words() {
+    let host = shared();
+    let not_one = scratch_dir("cli").join("not.wasm");
+    fs::write(&not_one, "text").expect("a file");
+    let said = fails(shema_of(host, &["deploy", "course", &text(&not_one)]));
+    assert!(said.contains("component") && !said.ends_with('.'), "{said}");
+    assert_eq!(host.api().get("/api/courses").await.status, 200);
+
+    assert!(fails(shema_of(host, &["rollback", "nothing"])).contains("nothing"));
+    assert!(fails(shema_of(host, &["activate", "course", "000000000000"])).contains("000000000000"));
+    let said = fails(shema_of(host, &["deploy", "course", &text(&not_one), "--signature", &text(&not_one)]));
+    assert!(said.ends_with("not an Ed25519 signature, which is 64 bytes or the same in base64"), "{said}");
+}
+
 #[test]
 fn a_broken_file_of_the_host_does_not_stop_a_client() {
     let host = shared();
     let mut command = shema_of(host, &["logs"]);
     let file = scratch_dir("cli").join("host.toml");
-    std::fs::write(&file, "no toml").expect("a file");
+    fs::write(&file, "no toml").expect("a file");
     command.env("SHEMA_CONFIG", file).env("SHEMA_LISTEN", "nowhere");
     done(command);
 }

@@ -8,7 +8,7 @@
 //! - `races`, `faults`: many at once, and services that die.
 //! - `foreign`: components of the `wasi:http` worlds, in Rust and JavaScript.
 //! - `openapi`: the description of the API against the API.
-//! - `cli`: the commands of `shema`.
+//! - `cli`, `dev`: the commands of `shema`.
 //! - `statements`: every SQL file, against the schema and the rights of its role.
 
 mod harness;
@@ -26,6 +26,7 @@ mod courses;
 mod decisions;
 mod dependencies;
 mod deploy;
+mod dev;
 mod enrollments;
 mod faults;
 mod firebase;
