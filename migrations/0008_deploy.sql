@@ -25,6 +25,8 @@ create table deploy.artifacts (
     activated_at timestamptz,               -- when it was live or on trial last
     refusal text,                           -- why it was refused
     wanted_at timestamptz,                  -- asks every host to prepare it
+    -- Under the grants of today, even if it is in memory under those of before.
+    wanted_fresh boolean not null default true,
 
     constraint artifacts_pkey primary key (component, version),
     constraint artifacts_wasm_or_refusal check ((wasm is null) = (refusal is not null))
@@ -33,8 +35,8 @@ create table deploy.artifacts (
 alter table deploy.artifacts alter column wasm set storage external;
 
 
--- The live table: one row per component. Whoever changes it takes the next
--- generation and notifies shema_deploy.
+-- The live table: one row per component. Whoever changes it holds the lock of the
+-- table (an advisory one), takes the next generation and notifies shema_deploy.
 create table deploy.components (
     name text constraint components_pkey primary key,
     mounts text[] not null default '{}',
@@ -47,20 +49,22 @@ create table deploy.components (
     deleted boolean not null default false,
     -- The artifact that the directory of components held at the last start.
     seeded text,
+    changed_by uuid,                        -- the host that did so last
     generation bigint not null default nextval('deploy.generation')
 );
 
 
--- Hosts of the cluster. One that has not been seen for some seconds is fenced:
--- nobody waits for it, and it catches up before it is ready again.
+-- Hosts of the cluster, one row per process. One that has not been seen for some
+-- seconds is fenced: nobody waits for it, and it answers nothing until it has
+-- caught up.
 create table deploy.nodes (
     id uuid constraint nodes_pkey primary key,
     public text not null,
     control text not null,
     started_at timestamptz not null default now(),
     seen_at timestamptz not null default now(),
-    ready boolean not null default false,
-    generation bigint not null default 0,
+    ready boolean not null default false,   -- has caught up
+    generation bigint not null default 0,   -- has applied everything up to here
     versions jsonb not null default '{}'    -- component -> live version
 );
 

@@ -154,13 +154,13 @@ async fn serve_with(
     let registry = Arc::new(Registry::new(config.aliases.clone()));
     // Set once, here.
     let _ = shared.directory.set(Arc::downgrade(&registry));
-    let deployer = Deployer::new(config, workshop, Arc::clone(&registry), node);
-    deployer.start(options).await?;
+    let deployer = Deployer::new(config, options, workshop, Arc::clone(&registry), node);
+    deployer.start().await?;
     let stop = CancellationToken::new();
     let relay = tokio::spawn(relay::run(options.clone(), Arc::clone(&shared.redis), stop.clone()));
     let schedule = schedule::run(options.clone(), Arc::clone(&registry), scheduled(config), stop.clone());
     let schedule = tokio::spawn(schedule);
-    let serving = Serving { config, options, registry, shared: &shared, deployer, demo, started };
+    let serving = Serving { config, registry, shared: &shared, deployer, demo, started };
     let served = listen(serving, ready, &stop).await;
     stop.cancel();
     if schedule.await.is_err() {
@@ -220,7 +220,6 @@ async fn load_demo(config: &Config, shared: &Shared) -> Result<()> {
 
 struct Serving<'a> {
     config: &'a Config,
-    options: &'a PgConnectOptions,
     registry: Arc<Registry>,
     shared: &'a Arc<Shared>,
     deployer: Arc<Deployer>,
@@ -229,16 +228,16 @@ struct Serving<'a> {
 }
 
 async fn listen(serving: Serving<'_>, ready: impl FnOnce(Access) + Send, stop: &CancellationToken) -> Result<()> {
-    let Serving { config, options, registry, shared, deployer, demo, started } = serving;
+    let Serving { config, registry, shared, deployer, demo, started } = serving;
     let control = bind(config.control_listen, "SHEMA_CONTROL_LISTEN").await?;
     let public = bind(config.listen, "SHEMA_LISTEN").await?;
     let (public_at, control_at) = (public.local_addr()?, control.local_addr()?);
-    let gateway = Arc::new(Gateway::new(config, registry, Arc::clone(shared), public_at.port())?);
+    let gateway = Arc::new(Gateway::new(config, registry, Arc::clone(shared), deployer.fence(), public_at.port())?);
     let address = deploy::Address { public: format!("http://{public_at}"), control: format!("http://{control_at}") };
     // Connections wait in the queue of the sockets until this host has missed
     // nothing.
     deployer.join(address).await?;
-    let following = tokio::spawn(Arc::clone(&deployer).run(options.clone(), stop.clone()));
+    let following = tokio::spawn(Arc::clone(&deployer).run(stop.clone()));
     // Before anybody can know that this host is there and stop it.
     let mut signals = Signals::catch()?;
     let note = ListenNote::write(config, public_at, control_at)?;

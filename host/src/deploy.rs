@@ -2,25 +2,33 @@
 //!
 //! Every change takes the same way: the version is checked and compiled here,
 //! prepared on all other hosts of the cluster, and then made live by one commit
-//! in the database, upon which each host stores one pointer. Nothing after the
-//! commit can fail, and until it nobody has seen anything of the new version.
+//! in the database, upon which each host stores one pointer. Until the commit
+//! nobody has seen anything of the new version; a host that cannot follow it
+//! answers nothing until it can.
 //!
 //! - `table`: what the hosts of a cluster know in common, in PostgreSQL.
 //! - `configured`: what host.toml says of a component today.
+//! - `commit`: prepared by all, made by one commit, followed by all.
 //! - `apply`: from a row of that table to the pointer; draining.
+//! - `fence`: keeps a host that may be behind from answering.
 //! - `look`: what operators ask about.
 //! - `node`: this host's place in the cluster: it listens, catches up, beats.
+//! - `start`: what is live, and what the directory of components brings.
 //! - `watch`: compares a new version with the one before, and takes it back.
 
 mod apply;
+mod commit;
 mod configured;
 mod error;
+mod fence;
 mod look;
 mod node;
+mod start;
 mod table;
 mod watch;
 
 pub use error::Error;
+pub use fence::Fence;
 pub use node::Address;
 pub use table::{Actor, Artifact, Node};
 
@@ -32,22 +40,22 @@ use crate::{
         registry::{Registry, Slot},
     },
     config::Config,
+    database::Pool,
     notice::{Kind, Notices},
 };
+use chrono::{DateTime, Utc};
+use commit::{Committed, Prepared};
 use configured::{Configured, check_name};
 use serde_json::{Map, Value, json};
+use sqlx::postgres::PgConnectOptions;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicI64},
+    time::Duration,
 };
 use table::{Entry, NewArtifact, Row, Table};
 use tokio::sync::Notify;
 use uuid::Uuid;
-
-/// How long a change waits for the other hosts beyond the time of a compilation.
-const PREPARE_GRACE: Duration = Duration::from_secs(15);
-const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 pub struct Deployer {
     workshop: Arc<Workshop>,
@@ -55,8 +63,13 @@ pub struct Deployer {
     table: Table,
     notices: Arc<Notices>,
     config: Config,
+    options: PgConnectOptions,
+    started_at: DateTime<Utc>,
+    fence: Arc<Fence>,
     /// What this host has applied, by component.
-    known: Mutex<BTreeMap<String, Row>>,
+    known: Mutex<BTreeMap<String, apply::Applied>>,
+    /// It has applied everything up to this generation.
+    caught_up_to: AtomicI64,
     /// One row is applied at a time.
     applying: tokio::sync::Mutex<()>,
     /// One change of a component at a time.
@@ -71,6 +84,7 @@ pub struct Deployer {
     /// Another host has said something.
     woken: Notify,
     address: Mutex<Address>,
+    neighbours: Mutex<node::Neighbours>,
 }
 
 /// What a deploy asks for.
@@ -139,15 +153,26 @@ enum Goal {
 }
 
 impl Deployer {
-    pub fn new(config: &Config, workshop: Arc<Workshop>, registry: Arc<Registry>, node: Uuid) -> Arc<Deployer> {
-        let shared = &workshop.shared;
+    pub fn new(
+        config: &Config,
+        options: &PgConnectOptions,
+        workshop: Arc<Workshop>,
+        registry: Arc<Registry>,
+        node: Uuid,
+    ) -> Arc<Deployer> {
         Arc::new(Deployer {
-            table: Table { pool: shared.owner.clone(), node },
-            notices: Arc::clone(&shared.notices),
+            // Its own: requests that take all connections must not make the
+            // others think that this host is gone.
+            table: Table { pool: Pool::owner(options), node },
+            notices: Arc::clone(&workshop.shared.notices),
             workshop,
             registry,
             config: config.clone(),
+            options: options.clone(),
+            started_at: Utc::now(),
+            fence: Arc::new(Fence::new()),
             known: Mutex::default(),
+            caught_up_to: AtomicI64::new(0),
             applying: tokio::sync::Mutex::default(),
             changing: Mutex::default(),
             checking: Mutex::default(),
@@ -156,6 +181,7 @@ impl Deployer {
             seen: Mutex::default(),
             woken: Notify::new(),
             address: Mutex::default(),
+            neighbours: Mutex::default(),
         })
     }
 
@@ -255,17 +281,15 @@ impl Deployer {
         self.check_exists(name).await?;
         let entry = Entry { action: "delete", component: name, version: None, digest: None, actor, detail: None };
         let mounts = self.registry.mounts(name);
-        let changed = self.table.change(name, &entry, |mut row| {
-            row.mounts = mounts;
+        let delete = |mut row: Row| {
+            row.mounts.clone_from(&mounts);
             row.history.extend(row.live.take());
             row.end_trial();
             row.deleted = true;
             Some(row)
-        });
-        if let Some(row) = changed.await? {
-            self.apply(&row).await?;
-            self.notices.tell(Kind::Delete, name, None, format!("{name} was deleted; its mounts answer 503."));
-        }
+        };
+        self.commit(&entry, None, delete).await?;
+        self.notices.tell(Kind::Delete, name, None, format!("{name} was deleted; its mounts answer 503."));
         Ok(())
     }
 
@@ -290,7 +314,6 @@ impl Deployer {
         };
         let good = good.ok_or_else(|| Error::no_previous(name))?;
         let (target, timing) = self.ensure(name, &good).await?;
-        let nodes = self.prepare_everywhere(name, &good).await?;
         let detail = match &bad {
             Some(bad) => format!("{bad} was taken back: {why}"),
             None => why.to_owned(),
@@ -303,23 +326,21 @@ impl Deployer {
             actor,
             detail: Some(&detail),
         };
-        let changed = self.table.change(name, &entry, |mut row| {
+        let prepared = Prepared { version: &good, fresh: false };
+        let take_back = |mut row: Row| {
             if row.generation != known.generation {
                 return None;
             }
-            if of_trial {
-                row.end_trial();
-            } else {
+            if !of_trial {
                 row.history.pop();
                 row.live = Some(good.clone());
-                row.end_trial();
                 row.deleted = false;
             }
+            row.end_trial();
             row.mounts.clone_from(&target.mounts);
             Some(row)
-        });
-        let row = changed.await?.ok_or_else(|| Error::overtaken(name))?;
-        let swap = self.apply(&row).await?;
+        };
+        let Committed { swap, nodes } = self.commit(&entry, Some(prepared), take_back).await?;
         let message = match &bad {
             Some(bad) => format!("{name}@{bad} was taken back, because {why}; {name}@{good} is live."),
             None => format!("{name}@{good} is live again, because {why}."),
@@ -335,7 +356,7 @@ impl Deployer {
 
     /// Lets a version in that is new here, or finds it where it is known.
     async fn admit(
-        &self,
+        self: &Arc<Self>,
         name: &str,
         wasm: &[u8],
         id: &VersionId,
@@ -346,7 +367,7 @@ impl Deployer {
             gate::check_signature(wasm, order.signature.as_deref(), key)?;
         }
         let existed = self.table.artifacts(Some(name)).await?;
-        let existed = existed.iter().any(|artifact| artifact.version == *id && artifact.refusal.is_none());
+        let existed = existed.iter().any(|artifact| artifact.version == *id && artifact.was_admitted());
         let slot = self.registry.slot(name);
         let loaded = slot.as_ref().and_then(|slot| slot.loaded().get(id));
         if let Some(version) = loaded.filter(|version| existed && version.config == config.fingerprint) {
@@ -450,7 +471,6 @@ impl Deployer {
             outcome.message = format!("{name}@{id} is {} already; nothing was done.", outcome.state);
             return Ok(());
         }
-        outcome.nodes = self.prepare_everywhere(&name, &id).await?;
         let detail = match goal {
             Goal::Live => "live".to_owned(),
             Goal::Trial { weight, shadow: false } => format!("on trial for {weight} % of the clients"),
@@ -465,8 +485,10 @@ impl Deployer {
             detail: Some(&detail),
         };
         let generation = known.as_ref().map_or(0, |row| row.generation);
-        let changed = self.table.change(&name, &entry, |mut row| {
-            if known.is_some() && row.generation != generation {
+        let prepared = Prepared { version: &id, fresh: true };
+        let bring = |mut row: Row| {
+            // At the start the row is taken as it is: no other host starts now.
+            if row.generation != generation && !seed {
                 return None;
             }
             match goal {
@@ -477,9 +499,9 @@ impl Deployer {
                 row.seeded = Some(id.clone());
             }
             Some(row)
-        });
-        let row = changed.await?.ok_or_else(|| Error::overtaken(&name))?;
-        outcome.swap = self.apply(&row).await?;
+        };
+        let Committed { swap, nodes } = self.commit(&entry, Some(prepared), bring).await?;
+        (outcome.swap, outcome.nodes) = (swap, nodes);
         outcome.message = format!("{name}@{id} is {detail}.");
         let details = Map::from_iter([
             ("from".to_owned(), json!(live.as_ref().map(VersionId::as_str))),
@@ -502,31 +524,6 @@ impl Deployer {
         let serving = split.live.iter().chain(split.canary.as_ref().map(|canary| &canary.version));
         let loaded = slot.loaded().get(id);
         serving.into_iter().any(|version| loaded.as_ref().is_some_and(|loaded| Arc::ptr_eq(loaded, version)))
-    }
-
-    /// Waits until every other host of the cluster has the version compiled and
-    /// probed. Returns how many hosts there are.
-    async fn prepare_everywhere(&self, name: &str, id: &VersionId) -> Result<usize, Error> {
-        if !self.table.propose(name, id).await? {
-            return Ok(1);
-        }
-        let end = Instant::now() + Duration::from_secs(self.config.deploy.compile_seconds) + PREPARE_GRACE;
-        loop {
-            let woken = self.woken.notified();
-            let missing = self.table.unprepared(name, id).await?;
-            if missing.is_empty() {
-                return Ok(self.table.nodes().await?.iter().filter(|node| !node.fenced).count().max(1));
-            }
-            let failed = missing.iter().find_map(|node| Some((&node.node, node.problem.as_ref()?)));
-            if let Some((node, problem)) = failed {
-                return Err(Error::not_prepared(node, problem));
-            }
-            if Instant::now() > end {
-                let node = missing.first().map_or("", |node| node.node.as_str());
-                return Err(Error::not_prepared(node, "it did not answer in time"));
-            }
-            let _ = tokio::time::timeout(LOOK_EVERY, woken).await;
-        }
     }
 
     /// The version in memory, loaded from the database if need be.
@@ -561,11 +558,10 @@ impl Deployer {
     }
 
     async fn check_exists(&self, name: &str) -> Result<(), Error> {
-        let known = self.registry.slot(name).is_some();
-        if known && (self.row(name).is_some() || !self.table.artifacts(Some(name)).await?.is_empty()) {
-            return Ok(());
-        }
-        Err(Error::component_not_found(name))
+        // Uploaded on another host, it is only in the database.
+        let exists =
+            self.row(name).is_some() || self.table.artifacts(Some(name)).await?.iter().any(Artifact::was_admitted);
+        if exists { Ok(()) } else { Err(Error::component_not_found(name)) }
     }
 
     fn turn(&self, name: &str) -> Arc<tokio::sync::Mutex<()>> {
@@ -573,17 +569,22 @@ impl Deployer {
         Arc::clone(changing.entry(name.to_owned()).or_default())
     }
 
+    pub fn fence(&self) -> Arc<Fence> {
+        Arc::clone(&self.fence)
+    }
+
     /// The row that this host goes by.
     pub fn row(&self, name: &str) -> Option<Row> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(name).map(|applied| applied.row.clone())
     }
 }
 
 impl Deployer {
-    fn checking(&self, name: &str, id: &VersionId) -> Checking<'_> {
+    fn checking(self: &Arc<Self>, name: &str, id: &VersionId) -> Checking {
         let mut checking = self.checking.lock().unwrap_or_else(PoisonError::into_inner);
         checking.entry(name.to_owned()).or_default().insert(id.clone());
-        Checking { deployer: self, name: name.to_owned(), id: id.clone() }
+        Checking { deployer: Arc::clone(self), name: name.to_owned(), id: id.clone() }
     }
 
     /// Versions of a component that are at the gate.
@@ -601,13 +602,13 @@ impl Deployer {
     }
 }
 
-struct Checking<'a> {
-    deployer: &'a Deployer,
+struct Checking {
+    deployer: Arc<Deployer>,
     name: String,
     id: VersionId,
 }
 
-impl Drop for Checking<'_> {
+impl Drop for Checking {
     fn drop(&mut self) {
         let mut checking = self.deployer.checking.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(ids) = checking.get_mut(&self.name) {

@@ -25,6 +25,7 @@ use crate::{
     capability::{self, Usage},
     component::{Found, registry::Registry, version::Runner},
     config::Config,
+    deploy::Fence,
     error::{Code, Refusal},
 };
 use aggregate::Aggregates;
@@ -63,6 +64,7 @@ pub struct Gateway {
     limiter: Limiter,
     aggregates: Aggregates,
     documents: Documents,
+    fence: Arc<Fence>,
     cors: Cors,
     trusted_proxies: Vec<IpNet>,
     profile: &'static str,
@@ -78,12 +80,14 @@ impl Gateway {
         config: &Config,
         registry: Arc<Registry>,
         shared: Arc<capability::Shared>,
+        fence: Arc<Fence>,
         port: u16,
     ) -> anyhow::Result<Gateway> {
         Ok(Gateway {
             registry,
             limiter: Limiter::new(config.rate_limits.clone(), Arc::clone(&shared.redis)),
             shared,
+            fence,
             cors: Cors::new(&config.allowed_origins),
             trusted_proxies: config.trusted_proxies.clone(),
             profile: config.profile.name(),
@@ -178,6 +182,9 @@ impl Gateway {
         if let Some(response) = self.platform(parts, path, line).await {
             return response;
         }
+        if self.fence.is_up() {
+            return Err(behind());
+        }
         if let Some(response) = self.aggregate(parts, path, id, line).await {
             return response;
         }
@@ -219,6 +226,13 @@ impl Gateway {
         };
         admitted.settle(&self.limiter, answered).await
     }
+}
+
+/// Other hosts may have changed what is live, and this one does not know.
+fn behind() -> Refusal {
+    let message = "This host has lost touch with the others; ask again in a moment.";
+    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE", message)
+        .header(header::RETRY_AFTER, HeaderValue::from_static("1"))
 }
 
 /// 200 with JSON.

@@ -23,6 +23,7 @@ pub enum Lock {
     Relay = 0x73_68_65_6d_61_01,
     Schedule = 0x73_68_65_6d_61_02,
     Start = 0x73_68_65_6d_61_03,
+    Live = 0x73_68_65_6d_61_04,
 }
 
 /// Runs `work` whenever this host leads, until `stop`. An error of `work` ends

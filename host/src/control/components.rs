@@ -307,9 +307,9 @@ fn numbers(version: &str, state: &str, running: usize, stats: &Snapshot) -> Valu
 }
 
 /// `GET /v1/nodes`.
-pub async fn nodes(State(control): State<Arc<Control>>) -> Answer {
-    let nodes = control.deployer.nodes().await.map_err(IntoResponse::into_response)?;
-    let nodes: Vec<Value> = nodes
+pub async fn nodes(State(control): State<Arc<Control>>) -> Json<Value> {
+    let nodes = control.deployer.nodes().await;
+    let nodes = nodes
         .iter()
         .map(|node| {
             json!({
@@ -323,5 +323,5 @@ pub async fn nodes(State(control): State<Arc<Control>>) -> Answer {
             })
         })
         .collect();
-    Ok(Json(nodes).into_response())
+    Json(nodes)
 }

@@ -18,13 +18,21 @@ use std::{
 const DRAIN_GRACE: Duration = Duration::from_secs(2);
 const DRAIN_LOOK: Duration = Duration::from_millis(20);
 
+/// A row that this host serves.
+#[derive(Clone)]
+pub struct Applied {
+    pub row: Row,
+    /// How long the pointer store took.
+    pub swap: Duration,
+}
+
 impl Deployer {
-    /// Makes this host serve what a row says; nothing if it does already.
-    /// Returns how long the pointer store took.
-    pub(super) async fn apply(self: &Arc<Self>, row: &Row) -> Result<Duration, Error> {
+    /// Makes this host serve what a row says, or a later one.
+    pub(super) async fn apply(self: &Arc<Self>, row: &Row) -> Result<Applied, Error> {
         let _applying = self.applying.lock().await;
-        if self.row(&row.name).is_some_and(|known| known.generation >= row.generation) {
-            return Ok(Duration::ZERO);
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&row.name).cloned();
+        if let Some(known) = known.filter(|known| known.row.generation >= row.generation) {
+            return Ok(known);
         }
         let slot = self.registry.slot_or_new(&row.name);
         let split = self.split(row).await?;
@@ -40,10 +48,11 @@ impl Deployer {
         slot.store(next);
         let swap = started.elapsed();
         self.registry.mount(&slot, &row.mounts);
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(row.name.clone(), row.clone());
+        let applied = Applied { row: row.clone(), swap };
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(row.name.clone(), applied.clone());
         self.watch(&slot, &old, &split);
         self.let_go(&slot, &old, &split);
-        Ok(swap)
+        Ok(applied)
     }
 
     async fn split(&self, row: &Row) -> Result<Split, Error> {

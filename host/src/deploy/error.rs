@@ -1,9 +1,9 @@
 //! Why a change was not made: a status, a code and a plain sentence.
 
-use super::table;
+use super::table::{self, Unprepared};
 use crate::component::gate;
 use axum::http::StatusCode;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -12,7 +12,7 @@ pub enum Error {
     #[error(transparent)]
     Table(#[from] table::Error),
     #[error("{message}")]
-    Refused { status: StatusCode, code: &'static str, message: String },
+    Refused { status: StatusCode, code: &'static str, message: String, details: Value },
 }
 
 impl Error {
@@ -26,12 +26,12 @@ impl Error {
                 (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_SERVER_ERROR", Value::Null)
             }
             Error::Table(_) => (StatusCode::SERVICE_UNAVAILABLE, "DATABASE_UNAVAILABLE", Value::Null),
-            Error::Refused { status, code, .. } => (*status, code, Value::Null),
+            Error::Refused { status, code, details, .. } => (*status, code, details.clone()),
         }
     }
 
     fn new(status: StatusCode, code: &'static str, message: String) -> Error {
-        Error::Refused { status, code, message }
+        Error::Refused { status, code, message, details: Value::Null }
     }
 
     pub(super) fn component_not_found(name: &str) -> Error {
@@ -53,9 +53,19 @@ impl Error {
         Error::new(StatusCode::CONFLICT, "CONFLICT", message)
     }
 
-    pub(super) fn not_prepared(node: &str, problem: &str) -> Error {
-        let message = format!("Nothing was changed, because the host at {node} is not ready for it: {problem}");
-        Error::new(StatusCode::CONFLICT, "NODE_NOT_PREPARED", message)
+    pub(super) fn not_prepared(nodes: &[Unprepared]) -> Error {
+        let problem = |node: &Unprepared| node.problem.clone().unwrap_or_default();
+        let each: Vec<String> = nodes
+            .iter()
+            .map(|node| format!("The host at {} is not ready for it: {}", node.node, problem(node)))
+            .collect();
+        let details = nodes.iter().map(|node| json!({ "node": node.node, "reason": problem(node) })).collect();
+        Error::Refused {
+            status: StatusCode::CONFLICT,
+            code: "NODE_NOT_PREPARED",
+            message: format!("Nothing was changed. {}", each.join(" ")),
+            details,
+        }
     }
 
     pub(super) fn mount_taken(mount: &str, owner: &str) -> Error {

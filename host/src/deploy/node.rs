@@ -2,25 +2,25 @@
 //! listens for changes, catches up with them, prepares what others deploy, and
 //! lets the others know that it is there.
 
-use super::{Deployer, Error, Order, table};
-use crate::{
-    component::{artifact::VersionId, gate},
-    config::Profile,
-    leader::{Lock, within},
-    notice::Kind,
+use super::{
+    Deployer,
+    fence::FENCED_AFTER,
+    table::{self, Beat, Other, Row, Wanted},
 };
-use anyhow::{Context, Result, bail};
-use futures_util::{StreamExt, TryStreamExt, stream};
+use crate::{leader::within, notice::Kind};
+use anyhow::{Context, Result, ensure};
+use chrono::{DateTime, Utc};
 use sqlx::{
-    Connection, PgConnection,
-    postgres::{PgConnectOptions, PgListener, PgPoolOptions},
+    Executor,
+    postgres::{PgListener, PgPoolOptions},
 };
 use std::{
     collections::BTreeMap,
-    sync::{Arc, PoisonError},
-    time::Duration,
+    sync::{Arc, PoisonError, atomic::Ordering::Relaxed},
+    time::{Duration, Instant},
 };
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 /// A notification may be lost with its connection: the table is looked at this
 /// often anyway, and the others are told that this host lives.
@@ -34,101 +34,34 @@ pub struct Address {
     pub control: String,
 }
 
+/// What was seen of the others at the last beat.
+#[derive(Default)]
+pub struct Neighbours {
+    /// By id: where it is, and whether it is fenced. None: before the first.
+    others: Option<BTreeMap<Uuid, (String, bool)>>,
+    pub(super) at: DateTime<Utc>,
+}
+
 impl Deployer {
-    /// Loads everything that is live, and what the directory of components
-    /// brings. What is wrong with one of them stops the start.
-    pub async fn start(self: &Arc<Self>, options: &PgConnectOptions) -> Result<()> {
-        for (name, component) in &self.config.components {
-            let slot = self.registry.slot_or_new(name);
-            self.registry.mount(&slot, &component.mounts);
-        }
-        // One host at a time, so that several that start together on an empty
-        // database agree on what they find.
-        let mut alone = within(PgConnection::connect_with(options)).await?;
-        sqlx::query("select pg_advisory_lock($1)").bind(Lock::Start as i64).execute(&mut alone).await?;
-        let started = self.start_alone().await;
-        // With the connection goes the lock.
-        alone.close().await.context("cannot close a connection")?;
-        started
-    }
-
-    async fn start_alone(self: &Arc<Self>) -> Result<()> {
-        let rows: BTreeMap<String, table::Row> =
-            self.table.rows().await?.into_iter().map(|row| (row.name.clone(), row)).collect();
-        let seeds = self.seeds(&rows)?;
-        let seeded: Vec<String> = seeds.iter().map(|(name, _)| name.clone()).collect();
-        let seeding = seeds.into_iter().map(|(name, wasm)| async move {
-            let deployed = self.deploy(&name, wasm, Order::seed(self.signature(&name))).await;
-            let outcome = deployed.with_context(|| format!("component {name}"))?;
-            let ms = (outcome.timing.check + outcome.timing.compile).as_millis();
-            tracing::info!("Loaded {name}@{} in {ms} ms.", outcome.version);
-            Ok::<(), anyhow::Error>(())
-        });
-        // Compilation uses all cores by itself; two overlap the waits between.
-        stream::iter(seeding).buffer_unordered(2).try_collect::<()>().await?;
-        let others = rows.into_values().filter(|row| !seeded.contains(&row.name));
-        let applying = others.map(|row| async move {
-            self.apply(&row).await.with_context(|| format!("component {}", row.name))?;
-            Ok::<(), anyhow::Error>(())
-        });
-        stream::iter(applying).buffer_unordered(2).try_collect().await
-    }
-
-    /// Artifacts of the directory that are to go live: at the first start all;
-    /// in development also what has been built since the last one.
-    fn seeds(&self, rows: &BTreeMap<String, table::Row>) -> Result<Vec<(String, Vec<u8>)>> {
-        let mut seeds = Vec::new();
-        for (name, component) in &self.config.components {
-            let path = self.config.components_dir.join(format!("{name}.wasm"));
-            let row = rows.get(name);
-            let is_new = row.is_none_or(|row| row.live.is_none() && !row.deleted);
-            match std::fs::read(&path) {
-                Ok(wasm) => {
-                    let seeded = row.and_then(|row| row.seeded.as_ref());
-                    let rebuilt = seeded != Some(&VersionId::of(&wasm));
-                    if is_new || (rebuilt && self.config.profile == Profile::Development) {
-                        seeds.push((name.clone(), wasm));
-                    }
-                }
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                    if is_new {
-                        let mounts = component.mounts.join(", ");
-                        tracing::warn!("There is no {}: {mounts} will answer 503.", path.display());
-                    }
-                }
-                Err(error) => bail!("cannot read {}: {error}", path.display()),
-            }
-        }
-        Ok(seeds)
-    }
-
-    /// Beside the artifact, for a host that demands signatures.
-    fn signature(&self, name: &str) -> Option<Vec<u8>> {
-        let text = std::fs::read_to_string(self.config.components_dir.join(format!("{name}.wasm.sig"))).ok()?;
-        gate::read_signature(&text)
-    }
-
     /// Joins the cluster: from here on changes wait for this host. It has
     /// missed nothing when this returns.
     pub async fn join(self: &Arc<Self>, address: Address) -> Result<()> {
         *self.address.lock().unwrap_or_else(PoisonError::into_inner) = address;
-        self.beat().await?;
-        self.catch_up().await;
+        for ready in [false, true] {
+            ensure!(self.round(ready).await?, "this host cannot follow what is live; the log says why");
+        }
         Ok(())
     }
 
     /// Follows the cluster until `stop`.
-    pub async fn run(self: Arc<Self>, options: PgConnectOptions, stop: CancellationToken) {
-        let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(options);
-        let mut reached = true;
+    pub async fn run(self: Arc<Self>, stop: CancellationToken) {
+        // Of its own, since it listens all the time.
+        let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(self.options.clone());
+        let mut with_others = true;
         let for_ever = async {
             loop {
-                if let Err(error) = self.follow(&pool, &mut reached).await {
-                    if std::mem::replace(&mut reached, false) {
-                        let message =
-                            format!("This host has lost the database, and is fenced until it is back: {error:#}");
-                        self.notices.tell(Kind::Node, "", None, message);
-                    }
+                if let Err(error) = self.follow(&pool, &mut with_others).await {
+                    self.tell_once(&mut with_others, false, || format!("This host has lost the database: {error:#}."));
                     tokio::time::sleep(BACK_OFF).await;
                 }
             }
@@ -142,56 +75,162 @@ impl Deployer {
         }
     }
 
-    async fn follow(self: &Arc<Self>, pool: &sqlx::PgPool, reached: &mut bool) -> Result<()> {
+    async fn follow(self: &Arc<Self>, pool: &sqlx::PgPool, with_others: &mut bool) -> Result<()> {
         let mut listener = within(PgListener::connect_with(pool)).await?;
         within(listener.listen(table::CHANNEL)).await?;
         loop {
-            self.beat().await?;
-            self.catch_up().await;
-            if !std::mem::replace(reached, true) {
-                self.notices.tell(Kind::Node, "", None, "This host has the database again and has caught up.".into());
-            }
             let end = tokio::time::Instant::now() + BEAT;
-            while let Ok(woken) = tokio::time::timeout_at(end, listener.recv()).await {
+            let behind = self.fence.is_up();
+            if behind {
+                let message =
+                    || "This host may be behind the others, and answers nothing until it has caught up.".to_owned();
+                self.tell_once(with_others, false, message);
+            }
+            let current = (!behind || self.round(false).await?) && self.round(true).await?;
+            if current {
+                self.tell_once(with_others, true, || "This host has caught up with the cluster.".to_owned());
+            }
+            // A connection that has died in silence brings no notifications.
+            within_lease(listener.execute("select 1")).await?;
+            // None: the connection was lost, and with it perhaps notifications.
+            while let Ok(woken) = tokio::time::timeout_at(end, listener.try_recv()).await {
                 woken.context("listening for changes")?;
                 self.woken.notify_waiters();
-                self.catch_up().await;
+                self.look_and_tell().await?;
             }
         }
     }
 
-    async fn beat(&self) -> Result<(), Error> {
+    fn tell_once(&self, state: &mut bool, new: bool, message: impl FnOnce() -> String) {
+        if std::mem::replace(state, new) != new {
+            self.notices.tell(Kind::Node, "", None, message());
+        }
+    }
+
+    /// Tells the others that this host is there, then catches up with what they
+    /// have done before they knew. True if it is not behind.
+    async fn round(self: &Arc<Self>, ready: bool) -> Result<bool> {
+        let began = Instant::now();
+        let others = within_lease(self.beat(ready, false)).await?;
+        let current = if ready { self.look_and_tell().await? } else { self.look().await? };
+        if current && ready {
+            self.fence.lower(began, others == 0);
+        }
+        Ok(current)
+    }
+
+    /// Whoever makes a change waits until the others have followed it.
+    async fn look_and_tell(self: &Arc<Self>) -> Result<bool> {
+        let before = self.caught_up_to.load(Relaxed);
+        let current = self.look().await?;
+        if self.caught_up_to.load(Relaxed) != before {
+            within_lease(self.beat(current, true)).await?;
+        }
+        Ok(current)
+    }
+
+    /// Returns how many others are there.
+    async fn beat(&self, ready: bool, wake: bool) -> Result<usize> {
         let address = self.address.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let generation = known.values().map(|row| row.generation).max().unwrap_or(0);
-        let versions = known.into_iter().filter_map(|(name, row)| Some((name, row.live?.to_string()))).collect();
-        Ok(self.table.beat(&address.public, &address.control, generation, &versions).await?)
+        let beat = Beat {
+            public: &address.public,
+            control: &address.control,
+            started_at: self.started_at,
+            ready,
+            generation: self.caught_up_to.load(Relaxed),
+            versions: &self.live_versions(),
+        };
+        let others = self.table.beat(beat, wake).await?;
+        Ok(self.meet(others))
     }
 
-    /// Applies what others have committed and prepares what they propose. What
-    /// fails is told and tried again with the next beat.
-    async fn catch_up(self: &Arc<Self>) {
-        match self.table.rows().await {
-            Ok(rows) => {
-                for row in rows {
-                    let problem = self.apply(&row).await.err().map(|error| error.to_string());
-                    self.tell_if_behind(&row, problem);
+    pub(super) fn live_versions(&self) -> BTreeMap<String, String> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let live =
+            known.iter().filter_map(|(name, applied)| Some((name.clone(), applied.row.live.as_ref()?.to_string())));
+        live.collect()
+    }
+
+    /// Tells of others that come and go; returns how many are there.
+    fn meet(&self, others: Vec<Other>) -> usize {
+        let others: BTreeMap<Uuid, (String, bool)> =
+            others.into_iter().map(|other| (other.id, (other.public, other.fenced))).collect();
+        let present = others.values().filter(|(_, fenced)| !fenced).count();
+        let before = {
+            let mut neighbours = self.neighbours.lock().unwrap_or_else(PoisonError::into_inner);
+            neighbours.at = Utc::now();
+            neighbours.others.replace(others.clone())
+        };
+        let Some(before) = before else { return present };
+        let tell = |at: &str, what: &str| self.notices.tell(Kind::Node, "", None, format!("The host at {at} {what}"));
+        for (id, (at, fenced)) in &others {
+            match (before.get(id).map(|(_, fenced)| *fenced), *fenced) {
+                (None, false) => tell(at, "has joined the cluster."),
+                (Some(false), true) => {
+                    tell(at, "was not seen for some seconds and is fenced: changes go on without it.")
+                }
+                (Some(true), false) => tell(at, "is back."),
+                _ => (),
+            }
+        }
+        for (_, (at, _)) in before.iter().filter(|(id, (_, fenced))| !fenced && !others.contains_key(*id)) {
+            tell(at, "has left the cluster.");
+        }
+        present
+    }
+
+    /// Applies what others have committed and prepares what they propose. False
+    /// if this host cannot follow; it is told, and tried again with each beat.
+    async fn look(self: &Arc<Self>) -> Result<bool> {
+        let rows = within_lease(self.table.rows(self.caught_up_to.load(Relaxed))).await?;
+        let mut current = true;
+        for row in &rows {
+            let known = self.row(&row.name).map(|known| known.generation);
+            match self.apply(row).await {
+                Ok(_) => {
+                    self.tell_of_others(row, known);
+                    self.tell_if_behind(row, None);
+                }
+                Err(error) => {
+                    current = false;
+                    self.tell_if_behind(row, Some(error.to_string()));
                 }
             }
-            Err(error) => tracing::warn!("cannot read the live table: {error}"),
         }
-        match self.table.wanted().await {
-            Ok(wanted) => {
-                for (name, id) in wanted {
-                    self.prepare(&name, &id).await;
-                }
+        match rows.last() {
+            Some(last) if current => self.caught_up_to.store(last.generation, Relaxed),
+            _ if !current => self.fence.raise(),
+            _ => (),
+        }
+        for wanted in within_lease(self.table.wanted(self.patience())).await? {
+            self.prepare(wanted);
+        }
+        Ok(current)
+    }
+
+    /// A change that another host has made and told of there.
+    fn tell_of_others(&self, row: &Row, known: Option<i64>) {
+        if row.changed_by == Some(self.table.node) || known.is_some_and(|known| known >= row.generation) {
+            return;
+        }
+        let name = &row.name;
+        let by = "by a change on another host";
+        let (kind, version, message) = match (&row.canary, &row.live) {
+            (Some(canary), _) if row.shadow => {
+                (Kind::Shadow, Some(canary), format!("{name}@{canary} is on trial in the shadow, {by}."))
             }
-            Err(error) => tracing::warn!("cannot read what others deploy: {error}"),
-        }
+            (Some(canary), _) => {
+                let message = format!("{name}@{canary} is on trial for {} % of the clients, {by}.", row.weight);
+                (Kind::Canary, Some(canary), message)
+            }
+            (None, Some(live)) => (Kind::Swap, Some(live), format!("{name}@{live} is live, {by}.")),
+            (None, None) => (Kind::Delete, None, format!("{name} was deleted, {by}; its mounts answer 503.")),
+        };
+        self.notices.tell(kind, name, version, message);
     }
 
     /// Once, not with each beat.
-    fn tell_if_behind(&self, row: &table::Row, problem: Option<String>) {
+    fn tell_if_behind(&self, row: &Row, problem: Option<String>) {
         let mut behind = self.behind.lock().unwrap_or_else(PoisonError::into_inner);
         let told = behind.remove(&row.name);
         let Some(problem) = problem else { return };
@@ -202,15 +241,34 @@ impl Deployer {
         behind.insert(row.name.clone(), problem);
     }
 
-    /// Another host deploys a version: gets it ready here, or says why not.
-    async fn prepare(self: &Arc<Self>, name: &str, id: &VersionId) {
-        let problem = self.fresh(name, id).await.err().map(|error| error.to_string());
-        if let Some(problem) = &problem {
-            let message = format!("This host cannot prepare {name}@{id}, which blocks its deploy: {problem}");
-            self.notices.tell(Kind::Node, name, Some(id), message);
+    /// Another host deploys a version: gets it ready here, or says why not. In a
+    /// task of its own, since this host has to go on following meanwhile.
+    fn prepare(self: &Arc<Self>, wanted: Wanted) {
+        let Wanted { component: name, version: id, fresh } = wanted;
+        // What is being checked is asked for again with the next beat.
+        if self.being_checked(&name).contains(&id) {
+            return;
         }
-        if let Err(error) = self.table.prepared(name, id, problem.as_deref()).await {
-            tracing::warn!(component = name, "cannot tell the cluster that a version is prepared: {error}");
-        }
+        let (deployer, checking) = (Arc::clone(self), self.checking(&name, &id));
+        tokio::spawn(async move {
+            let _checking = checking;
+            let loaded = if fresh { deployer.fresh(&name, &id).await } else { deployer.ensure(&name, &id).await };
+            let problem = loaded.err().map(|error| error.to_string());
+            if let Some(problem) = &problem {
+                let message = format!("This host cannot prepare {name}@{id}, which blocks its deploy: {problem}");
+                deployer.notices.tell(Kind::Node, &name, Some(&id), message);
+            }
+            if let Err(error) = deployer.table.prepared(&name, &id, problem.as_deref()).await {
+                tracing::warn!(component = name, "cannot tell the cluster that a version is prepared: {error}");
+            }
+        });
+    }
+}
+
+/// A step that comes too late when the others wait no longer.
+async fn within_lease<T, E: Into<anyhow::Error>>(step: impl Future<Output = Result<T, E>>) -> Result<T> {
+    match tokio::time::timeout(FENCED_AFTER, step).await {
+        Ok(done) => done.map_err(Into::into),
+        Err(_) => anyhow::bail!("it did not answer within {FENCED_AFTER:?}"),
     }
 }

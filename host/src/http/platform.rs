@@ -39,7 +39,7 @@ impl Gateway {
             return Some(Err(dispatch::wrong_method(&[RouteMethod::Get])));
         }
         Some(Ok(match path {
-            HEALTH => super::json(&self.health()),
+            HEALTH => self.health(),
             SERVICES => super::json(&self.services()),
             OPENAPI => self.openapi(),
             DOCS => self.docs(),
@@ -47,16 +47,22 @@ impl Gateway {
         }))
     }
 
-    /// Liveness only: asks neither database nor Redis.
-    fn health(&self) -> Value {
-        json!({
+    /// Asks neither database nor Redis. 503 tells a balancer that this host
+    /// answers nothing until it has caught up with the others.
+    fn health(&self) -> Response {
+        let behind = self.fence.is_up();
+        let mut response = super::json(&json!({
             "service": "shema",
-            "status": "healthy",
+            "status": if behind { "unhealthy" } else { "healthy" },
             "timestamp": now(),
             "version": env!("CARGO_PKG_VERSION"),
             "uptime": self.started.elapsed().as_secs(),
             "environment": self.profile,
-        })
+        }));
+        if behind {
+            *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        }
+        response
     }
 
     fn services(&self) -> Value {
@@ -161,10 +167,12 @@ pub fn describe() -> impl Iterator<Item = (String, Map<String, Value>)> {
     }));
     let done = |schema: &Value| json!({ "200": openapi::answer("Done", schema) });
     let page = json!({ "200": { "description": "A page", "content": { "text/html": { "schema": text } } } });
+    let mut of_health = done(&health);
+    of_health["503"] = openapi::answer("It is behind the other hosts of its cluster", &health);
     let mut of_checks = done(&checks);
     of_checks["503"] = openapi::answer("Something does not answer", &checks);
     [
-        (HEALTH, "Whether the host runs", done(&health)),
+        (HEALTH, "Whether the host is ready", of_health),
         (SERVICES, "Which versions are live", done(&services)),
         (SERVICES_HEALTH, "Whether everything answers", of_checks),
         (OPENAPI, "This description", done(&json!({ "type": "object" }))),
