@@ -16,10 +16,27 @@ mod generated {
     });
 }
 
+/// The optional exports of a component that holds WebSockets.
+mod sockets_generated {
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        world: "shema:host/sockets",
+        imports: { default: async | trappable },
+        exports: { default: async },
+        with: {
+            "shema:http/types": super::generated::shema::http::types,
+            "shema:sockets/types": super::generated::shema::sockets::types,
+            "shema:sockets/hub": super::generated::shema::sockets::hub,
+        },
+    });
+}
+
 pub use generated::exports::shema::http::handler::{Request, Response, Route};
 pub use generated::shema::{
     components::calls, database::client as database, events::outbox as events, http::types as http,
     http_client::client as http_client, log::log, redis::client as redis, settings::values as settings,
-    tokens::certificates, tokens::passwords, tokens::service_account, tokens::sessions,
+    sockets::hub, sockets::types as sockets, tokens::certificates, tokens::passwords, tokens::service_account,
+    tokens::sessions,
 };
 pub use generated::{Component as Bindings, ComponentPre as BindingsPre};
+pub use sockets_generated::{Sockets as SocketBindings, SocketsIndices as SocketIndices};
