@@ -17,10 +17,10 @@ use crate::{
     database::{self, Pool, Roles},
     deploy::{self, Deployer},
     embedded::Cluster,
-    http::Gateway,
+    http::{Gateway, Limiter},
     notice::Notices,
     schedule::{self, Scheduled},
-    server,
+    server, sockets,
 };
 use anyhow::{Context, Result, anyhow, ensure};
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -37,6 +37,7 @@ use std::{
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
+    task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -138,6 +139,8 @@ async fn serve_with(
     let node = Uuid::new_v4();
     let shared = Arc::new(Shared {
         notices: Arc::new(Notices::new(&node.to_string())),
+        hub: Arc::default(),
+        limiter: Arc::new(Limiter::new(config.rate_limits.clone(), Arc::clone(&redis))),
         certificates: Arc::new(certificates::Store::new(http_client.clone())),
         service_account: account.map(Arc::new),
         http_client,
@@ -158,6 +161,7 @@ async fn serve_with(
     deployer.start().await?;
     let stop = CancellationToken::new();
     let relay = tokio::spawn(relay::run(options.clone(), Arc::clone(&shared.redis), stop.clone()));
+    let sockets = hold_sockets(config, options, &shared, &registry, node, &stop);
     let schedule = schedule::run(options.clone(), Arc::clone(&registry), scheduled(config), stop.clone());
     let schedule = tokio::spawn(schedule);
     let serving = Serving { config, registry, shared: &shared, deployer, demo, started };
@@ -166,11 +170,36 @@ async fn serve_with(
     if schedule.await.is_err() {
         tracing::warn!("the schedule had panicked");
     }
+    sockets.join_all().await;
     if relay.await.is_err() {
         tracing::warn!("the relay of events had panicked");
     }
     shared.owner.close();
     served
+}
+
+/// The tasks around the connections that components hold.
+fn hold_sockets(
+    config: &Config,
+    options: &PgConnectOptions,
+    shared: &Arc<Shared>,
+    registry: &Arc<Registry>,
+    node: Uuid,
+    stop: &CancellationToken,
+) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    let hub = || Arc::clone(&shared.hub);
+    // Not those of the requests, which may all be taken.
+    let pool = Pool::owner(options);
+    tasks.spawn(sockets::guard(hub(), pool.clone(), stop.clone()));
+    tasks.spawn(sockets::announce(hub(), pool, node, stop.clone()));
+    for (name, component) in &config.components {
+        if let Some(channels) = &component.grants.sockets {
+            let (registry, redis) = (Arc::clone(registry), Arc::clone(&shared.redis));
+            tasks.spawn(sockets::listen(name.clone(), channels.clone(), hub(), registry, redis, stop.clone()));
+        }
+    }
+    tasks
 }
 
 fn scheduled(config: &Config) -> Vec<Scheduled> {
@@ -232,7 +261,8 @@ async fn listen(serving: Serving<'_>, ready: impl FnOnce(Access) + Send, stop: &
     let control = bind(config.control_listen, "SHEMA_CONTROL_LISTEN").await?;
     let public = bind(config.listen, "SHEMA_LISTEN").await?;
     let (public_at, control_at) = (public.local_addr()?, control.local_addr()?);
-    let gateway = Arc::new(Gateway::new(config, registry, Arc::clone(shared), deployer.fence(), public_at.port())?);
+    let gateway =
+        Arc::new(Gateway::new(config, registry, Arc::clone(shared), deployer.fence(), stop.clone(), public_at.port())?);
     let address = deploy::Address { public: format!("http://{public_at}"), control: format!("http://{control_at}") };
     // Connections wait in the queue of the sockets until this host has missed
     // nothing.
@@ -261,7 +291,7 @@ async fn listen(serving: Serving<'_>, ready: impl FnOnce(Access) + Send, stop: &
         std::process::exit(1);
     };
     tokio::select! {
-        _ = async { tokio::join!(public_task, control_task, following) } => (),
+        _ = async { tokio::join!(public_task, control_task, following, shared.hub.drained()) } => (),
         () = second => (),
     }
     Ok(())

@@ -13,6 +13,7 @@ pub mod http_client;
 pub mod log;
 pub mod redis;
 pub mod settings;
+pub mod sockets;
 pub mod tokens;
 
 use crate::{
@@ -32,6 +33,8 @@ pub struct Shared {
     pub signer: Arc<tokens::Signer>,
     pub outbox_secret: String,
     pub notices: Arc<crate::notice::Notices>,
+    pub hub: Arc<crate::sockets::Hub>,
+    pub limiter: Arc<crate::http::Limiter>,
     pub http_client: http_client::Client,
     pub certificates: Arc<tokens::certificates::Store>,
     pub service_account: Option<Arc<tokens::service_account::Account>>,
@@ -64,6 +67,7 @@ pub struct Held {
     pub certificates: Arc<tokens::certificates::Store>,
     pub service_account: Option<Arc<tokens::service_account::Account>>,
     pub calls: calls::Grant,
+    pub sockets: sockets::Grant,
 }
 
 impl Held {
@@ -71,7 +75,7 @@ impl Held {
     pub fn new(
         name: &str,
         component: &config::Component,
-        shared: &Shared,
+        shared: &Arc<Shared>,
         pool: Option<crate::database::Pool>,
     ) -> Held {
         Held {
@@ -87,6 +91,11 @@ impl Held {
             calls: calls::Grant {
                 components: component.grants.calls.clone(),
                 directory: Arc::clone(&shared.directory),
+            },
+            sockets: sockets::Grant {
+                hub: Arc::clone(&shared.hub),
+                limiter: Arc::clone(&shared.limiter),
+                shared: Arc::downgrade(shared),
             },
         }
     }
@@ -141,6 +150,7 @@ pub struct Call {
     pub database: database::Session,
     redis_time: Duration,
     log_lines: u32,
+    asked: sockets::Asked,
 }
 
 /// Time that one call spent outside the component.
@@ -153,7 +163,14 @@ pub struct Usage {
 impl Call {
     pub fn new(held: Arc<Held>) -> Call {
         let database = database::Session::default();
-        Call { held, context: None, database, redis_time: Duration::ZERO, log_lines: 0 }
+        Call {
+            held,
+            context: None,
+            database,
+            redis_time: Duration::ZERO,
+            log_lines: 0,
+            asked: sockets::Asked::default(),
+        }
     }
 
     pub fn begin(&mut self, context: Context) {
@@ -161,6 +178,7 @@ impl Call {
         self.context = Some(context);
         self.redis_time = Duration::ZERO;
         self.log_lines = 0;
+        self.asked = sockets::Asked::default();
     }
 
     /// The present call must leave no trace.
@@ -183,7 +201,7 @@ impl Call {
 }
 
 /// All that a component may import beside WASI.
-pub const INTERFACES: [&str; 12] = [
+pub const INTERFACES: [&str; 14] = [
     "shema:http/types@0.1.0",
     "shema:database/client@0.1.0",
     "shema:redis/client@0.1.0",
@@ -196,6 +214,8 @@ pub const INTERFACES: [&str; 12] = [
     "shema:components/calls@0.1.0",
     "shema:settings/values@0.1.0",
     "shema:log/log@0.1.0",
+    "shema:sockets/types@0.1.0",
+    "shema:sockets/hub@0.1.0",
 ];
 
 /// The capability that an import asks for and the operator has not granted;
@@ -212,13 +232,14 @@ pub fn missing_grant(import: &str, grants: &config::Grants) -> Option<&'static s
         "shema:tokens/service-account" if !token("service-account") => Some("tokens = [\"service-account\"]"),
         "shema:http-client/client" if grants.http.is_empty() => Some("http = [\"ORIGIN\"]"),
         "shema:components/calls" if grants.calls.is_empty() => Some("calls = [\"COMPONENT\"]"),
+        "shema:sockets/hub" if grants.sockets.is_none() => Some("sockets = [\"CHANNEL\"]"),
         "shema:tokens/passwords" if !token("passwords") => Some("tokens = [\"passwords\"]"),
         _ => None,
     }
 }
 
 /// `*` at the end of a pattern matches any rest; without it, only the whole.
-fn matches_pattern(patterns: &[String], text: &str) -> bool {
+pub fn matches_pattern(patterns: &[String], text: &str) -> bool {
     patterns.iter().any(|pattern| match pattern.strip_suffix('*') {
         Some(prefix) => text.starts_with(prefix),
         None => pattern == text,

@@ -85,6 +85,10 @@ pub struct Config {
     pub rate_limits: Vec<RateLimit>,
     /// Deadline of one call, unless the component's limits say less.
     pub call_timeout: Duration,
+    /// Between two pings on a WebSocket.
+    pub heartbeat: Duration,
+    /// A WebSocket without a pong or frame for so long is closed.
+    pub socket_timeout: Duration,
     /// Path prefix -> the prefix that it stands for.
     pub aliases: BTreeMap<String, String>,
     pub components: BTreeMap<String, Component>,
@@ -154,6 +158,8 @@ impl Config {
             trusted_proxies: trusted_proxies(&mut source)?,
             rate_limits: file.rate_limit,
             call_timeout: Duration::from_millis(source.integer("SERVICE_TIMEOUT", 30_000, 1..=600_000)?),
+            heartbeat: Duration::from_millis(source.integer("WS_HEARTBEAT_INTERVAL", 30_000, 100..=600_000)?),
+            socket_timeout: Duration::from_millis(source.integer("WS_CONNECTION_TIMEOUT", 60_000, 200..=3_600_000)?),
             aliases: file.aliases,
             components: file.components,
             aggregates: file.aggregates,

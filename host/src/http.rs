@@ -9,6 +9,7 @@
 //! - `cors`: which pages may read the answers.
 //! - `aggregate`: answers put together from several components.
 //! - `platform`: the endpoints that are the host's own.
+//! - `upgrade`: requests that become WebSockets.
 //! - `openapi`: the description of all endpoints, and the page that shows it.
 
 mod aggregate;
@@ -20,6 +21,7 @@ mod limits;
 mod mirror;
 mod openapi;
 mod platform;
+mod upgrade;
 
 use crate::{
     capability::{self, Usage},
@@ -40,13 +42,14 @@ use bytes::Bytes;
 use choose::Chosen;
 use cors::Cors;
 use ipnet::IpNet;
-use limits::Limiter;
+pub use limits::Limiter;
 use openapi::Documents;
 use std::{
     net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 pub use platform::now;
@@ -61,7 +64,10 @@ pub struct Peer(pub IpAddr);
 pub struct Gateway {
     pub registry: Arc<Registry>,
     pub shared: Arc<capability::Shared>,
-    limiter: Limiter,
+    limiter: Arc<Limiter>,
+    timing: crate::sockets::Timing,
+    /// Ends with the host: connections are told to come back.
+    stop: CancellationToken,
     aggregates: Aggregates,
     documents: Documents,
     fence: Arc<Fence>,
@@ -81,11 +87,14 @@ impl Gateway {
         registry: Arc<Registry>,
         shared: Arc<capability::Shared>,
         fence: Arc<Fence>,
+        stop: CancellationToken,
         port: u16,
     ) -> anyhow::Result<Gateway> {
         Ok(Gateway {
             registry,
-            limiter: Limiter::new(config.rate_limits.clone(), Arc::clone(&shared.redis)),
+            limiter: Arc::clone(&shared.limiter),
+            timing: Gateway::timing(config),
+            stop,
             shared,
             fence,
             cors: Cors::new(&config.allowed_origins),
@@ -139,12 +148,12 @@ pub struct Line {
 
 async fn answer(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
     let started = Instant::now();
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     let id = request_id(&parts.headers);
     let path = gateway.registry.canonical(parts.uri.path());
     let mut line = Line::default();
     let received = dispatch::receive(&parts, body).await;
-    let outcome = gateway.respond(&parts, received.body, &path, &id, &mut line).await;
+    let outcome = gateway.respond(&mut parts, received.body, &path, &id, &mut line).await;
     let mut response = outcome.unwrap_or_else(IntoResponse::into_response);
 
     let headers = response.headers_mut();
@@ -169,7 +178,7 @@ async fn answer(State(gateway): State<Arc<Gateway>>, request: Request) -> Respon
 impl Gateway {
     async fn respond(
         &self,
-        parts: &axum::http::request::Parts,
+        parts: &mut axum::http::request::Parts,
         body: Result<Bytes, Refusal>,
         path: &str,
         id: &str,
@@ -199,6 +208,9 @@ impl Gateway {
         if let Runner::Foreign(foreign) = &version.runner {
             let origin = foreign::Origin { mount: &mount, request_id: id, client };
             return self.foreign(&version, foreign, parts, body?, &origin, line).await;
+        }
+        if parts.method == Method::GET && version.endpoint(path).is_some() {
+            return self.upgrade(&version, parts, path, client, line).await;
         }
         let found = version.find(dispatch::method(&parts.method), path, false);
         let (typed, index, route, params) = match found {

@@ -7,6 +7,7 @@
 //! - [`config`]: `host.toml` and the environment as one typed value.
 //! - [`server`], [`http`]: connections, and what happens to a request.
 //! - [`component`]: versions, their instances, which paths they answer.
+//! - [`sockets`]: WebSockets, and which frames they get.
 //! - [`capability`]: what components may reach.
 //! - [`database`]: pools of PostgreSQL connections, migrations.
 //! - [`embedded`]: the database where none is given.
@@ -44,4 +45,5 @@ pub mod leader;
 pub mod notice;
 pub mod schedule;
 pub mod server;
+pub mod sockets;
 pub mod telemetry;

@@ -18,6 +18,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
+use tokio::sync::mpsc;
 
 const MAX_TTL_MS: u64 = 31 * 86_400_000;
 const MAX_VALUE_BYTES: usize = 512 << 10;
@@ -39,6 +40,16 @@ pub enum StoreError {
 }
 
 type Result<T> = std::result::Result<T, StoreError>;
+
+/// What a listener hears.
+pub enum Heard {
+    /// From here on messages are heard; some may have been missed before.
+    Connected,
+    Message {
+        channel: String,
+        payload: Vec<u8>,
+    },
+}
 
 /// Keys and channels are without `REDIS_PREFIX`; the store adds it.
 pub struct Store {
@@ -125,6 +136,15 @@ impl Store {
     pub async fn publish(&self, channel: &str, payload: Vec<u8>) -> Result<()> {
         let channel = self.name(channel);
         each!(self, backend => backend.publish(&channel, payload))
+    }
+
+    /// Passes on what is published on channels that match the patterns, for as
+    /// long as somebody takes it.
+    pub async fn listen(&self, patterns: Vec<String>, heard: mpsc::Sender<Heard>) {
+        match &self.backend {
+            Backend::Server(server) => server.listen(&self.prefix, &patterns, heard).await,
+            Backend::Memory(memory) => memory.listen(&self.prefix, heard).await,
+        }
     }
 
     /// Whether commands are answered now.

@@ -34,9 +34,8 @@ mod sockets_generated {
 pub use generated::exports::shema::http::handler::{Request, Response, Route};
 pub use generated::shema::{
     components::calls, database::client as database, events::outbox as events, http::types as http,
-    http_client::client as http_client, log::log, redis::client as redis, settings::values as settings,
-    sockets::hub, sockets::types as sockets, tokens::certificates, tokens::passwords, tokens::service_account,
-    tokens::sessions,
+    http_client::client as http_client, log::log, redis::client as redis, settings::values as settings, sockets::hub,
+    sockets::types as sockets, tokens::certificates, tokens::passwords, tokens::service_account, tokens::sessions,
 };
-pub use generated::{Component as Bindings, ComponentPre as BindingsPre};
+pub use generated::{Component as Bindings, ComponentIndices as Indices};
 pub use sockets_generated::{Sockets as SocketBindings, SocketsIndices as SocketIndices};

@@ -4,11 +4,11 @@
 use super::{
     Workshop,
     artifact::VersionId,
-    bindings::{BindingsPre, Route},
+    bindings::{Route, sockets::Endpoint},
     compile,
     description::Description,
     foreign::{self, Foreign},
-    instance::{self, State},
+    instance::{self, Prepared},
     pool::Pool,
     version::{Parts, Runner, Typed, Version},
 };
@@ -105,12 +105,12 @@ impl Workshop {
     ) -> Result<Parts, Error> {
         check_grants(name, &imports, &config.grants)?;
         let pre = self.linker.instantiate_pre(component).map_err(|error| unknown_function(&error))?;
-        let pre = BindingsPre::new(pre).map_err(|error| {
+        let prepared = Prepared::new(pre).map_err(|error| {
             let message = format!("It exports {HANDLER}, but not as this host knows it: {}.", flat(&error));
             reject("WRONG_WORLD", message, json!({ "export": HANDLER }))
         })?;
         let held = Arc::new(self.held(name, config).await?);
-        self.probe(name, wasm, config, pre, held, imports).await
+        self.probe(name, wasm, config, prepared, held, imports).await
     }
 
     async fn foreign(
@@ -184,11 +184,11 @@ impl Workshop {
         name: &str,
         wasm: &[u8],
         config: &config::Component,
-        pre: BindingsPre<State>,
+        prepared: Prepared,
         held: Arc<Held>,
         imports: Vec<String>,
     ) -> Result<Parts, Error> {
-        let pool = Pool::new(self.engine.clone(), pre, held, config.limits.clone(), self.call_timeout);
+        let pool = Pool::new(self.engine.clone(), prepared, held, config.limits.clone(), self.call_timeout);
         let failed = |what: &str| {
             let what = what.to_owned();
             move |failure: instance::Failure| probe_failed(format!("{what} {failure}"))
@@ -199,6 +199,8 @@ impl Workshop {
         let paths = table(&routes, &config.mounts).map_err(faulty)?;
         let text = probe.describe().await.map_err(failed("asked to describe its routes, it"))?;
         let description = Description::read(&text, name, &routes).map_err(faulty)?;
+        let endpoints = probe.endpoints().await.map_err(failed("asked for its endpoints, it"))?;
+        check_endpoints(&endpoints, &config.mounts).map_err(faulty)?;
         drop(probe);
         match pool.check_health().await {
             Ok(Ok(())) => (),
@@ -214,7 +216,7 @@ impl Workshop {
             imports: capabilities(imports),
             description,
             stats,
-            runner: Runner::Typed(Typed { pool, routes, paths }),
+            runner: Runner::Typed(Typed { pool, routes, paths, endpoints }),
             notices: Arc::clone(&self.shared.notices),
         })
     }
@@ -387,6 +389,20 @@ fn table(routes: &[Route], mounts: &[String]) -> Result<matchit::Router<Vec<u32>
         }
     }
     Ok(paths)
+}
+
+/// Frames are kept in memory whole.
+const MAX_FRAME_BYTES: u32 = 1 << 20;
+
+fn check_endpoints(endpoints: &[Endpoint], mounts: &[String]) -> Result<()> {
+    for Endpoint { path, max_frame_bytes, .. } in endpoints {
+        let mounted = mounts.iter().any(|mount| lies_under(path, mount));
+        ensure!(mounted, "its endpoint {path} lies under none of its mounts ({})", mounts.join(", "));
+        ensure!(*max_frame_bytes <= MAX_FRAME_BYTES, "its endpoint {path} takes frames of over 1 MiB");
+        let twice = endpoints.iter().filter(|endpoint| endpoint.path == *path).count() > 1;
+        ensure!(!twice, "its endpoint {path} is there twice");
+    }
+    Ok(())
 }
 
 pub fn lies_under(path: &str, mount: &str) -> bool {

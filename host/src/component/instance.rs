@@ -1,26 +1,32 @@
 //! A store with an instantiated component in it, serving one call at a time.
 
 use super::{
-    bindings::{Bindings, BindingsPre, Request, Response, Route},
+    bindings::{Bindings, Indices, Route, SocketBindings, SocketIndices, sockets::Endpoint},
     engine::TICK,
+    pool::{Answer, Question},
     stats::Stats,
     stderr::Tail,
 };
 use crate::{
     capability::{Call, Context, Held, Usage},
     config::Limits,
+    sockets::Effect,
 };
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use wasmtime::{Engine, ResourceLimiter, Store, StoreContextMut, UpdateDeadline, component::ResourceTable};
+use wasmtime::{
+    Engine, ResourceLimiter, Store, StoreContextMut, UpdateDeadline,
+    component::{InstancePre, ResourceTable},
+};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 /// Elements of one guest table; a compiled Rust component has some hundred.
 const MAX_TABLE_ELEMENTS: usize = 50_000;
 
-/// An optional export.
+/// Optional exports.
+const SOCKETS: &str = "shema:sockets/handler@0.1.0";
 const HEALTH: &str = "shema:health/check@0.1.0";
 
 /// For the questions at load, whose answers are constants, and for the health
@@ -48,7 +54,25 @@ impl WasiView for State {
 pub struct Instance {
     store: Store<State>,
     bindings: Bindings,
+    sockets: Option<SocketBindings>,
     calls: u32,
+}
+
+/// What an instance is made from.
+pub struct Prepared {
+    pre: InstancePre<State>,
+    indices: Indices,
+    /// If the component holds connections.
+    sockets: Option<SocketIndices>,
+}
+
+impl Prepared {
+    /// An error if the exports are not those of the contract.
+    pub fn new(pre: InstancePre<State>) -> wasmtime::Result<Prepared> {
+        let holds = pre.component().get_export_index(None, SOCKETS).is_some();
+        let sockets = holds.then(|| SocketIndices::new(&pre)).transpose()?;
+        Ok(Prepared { indices: Indices::new(&pre)?, sockets, pre })
+    }
 }
 
 /// Why a call gave no answer.
@@ -65,14 +89,16 @@ pub enum Failure {
 impl Instance {
     pub async fn new(
         engine: &Engine,
-        pre: &BindingsPre<State>,
+        prepared: &Prepared,
         held: &Arc<Held>,
         limits: &Limits,
         stats: &Arc<Stats>,
     ) -> wasmtime::Result<Instance> {
         let mut store = new_store(engine, held, limits, stats);
-        let bindings = pre.instantiate_async(&mut store).await?;
-        Ok(Instance { store, bindings, calls: 0 })
+        let instance = prepared.pre.instantiate_async(&mut store).await?;
+        let bindings = prepared.indices.load(&mut store, &instance)?;
+        let sockets = prepared.sockets.as_ref().map(|indices| indices.load(&mut store, &instance)).transpose()?;
+        Ok(Instance { store, bindings, sockets, calls: 0 })
     }
 
     /// The component's route table.
@@ -95,27 +121,59 @@ impl Instance {
         }
     }
 
+    /// The paths under which it holds connections.
+    pub async fn endpoints(&mut self) -> Result<Vec<Endpoint>, Failure> {
+        self.store.data_mut().deadline = Instant::now() + QUESTION_DEADLINE;
+        let Some(sockets) = &self.sockets else { return Ok(Vec::new()) };
+        let endpoints = sockets.shema_sockets_handler().call_endpoints(&mut self.store);
+        match tokio::time::timeout(QUESTION_DEADLINE, endpoints).await {
+            Ok(endpoints) => endpoints.map_err(|error| self.trap(&error)),
+            Err(_) => Err(Failure::Timeout(QUESTION_DEADLINE)),
+        }
+    }
+
     /// Runs one call. After an error the instance is of no further use.
-    pub async fn handle(
+    pub async fn ask(
         &mut self,
         mut context: Context,
-        request: &Request,
+        question: Question<'_>,
         deadline: Duration,
-    ) -> Result<Response, Failure> {
+    ) -> Result<Answer, Failure> {
         self.calls += 1;
         context.deadline = Some(Instant::now() + deadline);
         let state = self.store.data_mut();
         state.deadline = Instant::now() + deadline + 2 * TICK;
         state.call.begin(context);
-        let answer = self.bindings.shema_http_handler().call_handle(&mut self.store, request);
         // Dropping the future at the deadline unwinds the guest; the caller
         // then drops the store and with it everything the call held.
-        match tokio::time::timeout(deadline, answer).await {
-            Ok(Ok(response)) => Ok(response),
+        match tokio::time::timeout(deadline, self.call(question)).await {
+            Ok(Ok(answer)) => Ok(answer),
             Ok(Err(_)) if Instant::now() >= self.store.data().deadline => Err(Failure::Timeout(deadline)),
             Ok(Err(error)) => Err(self.trap(&error)),
             Err(_) => Err(Failure::Timeout(deadline)),
         }
+    }
+
+    async fn call(&mut self, question: Question<'_>) -> wasmtime::Result<Answer> {
+        let store = &mut self.store;
+        if let Question::Request(request) = question {
+            let answer = self.bindings.shema_http_handler().call_handle(store, request).await;
+            return answer.map(Answer::Response);
+        }
+        let Some(sockets) = &self.sockets else { return Err(wasmtime::format_err!("it holds no connections")) };
+        let sockets = sockets.shema_sockets_handler();
+        match question {
+            Question::Request(_) => (),
+            Question::Socket(connection, event) => sockets.call_handle(store, connection, event).await?,
+            Question::Published { channel, payload } => sockets.call_published(store, channel, payload).await?,
+            Question::Missed(rooms) => sockets.call_missed(store, rooms).await?,
+        }
+        Ok(Answer::Done)
+    }
+
+    /// What the call has asked of the hub.
+    pub fn take_effects(&mut self) -> Vec<Effect> {
+        self.store.data_mut().call.take_effects()
     }
 
     /// Ends the call: what it left open is rolled back. Returns its usage.
@@ -138,13 +196,13 @@ impl Instance {
 /// else; well if it gives none.
 pub async fn check_health(
     engine: &Engine,
-    pre: &BindingsPre<State>,
+    prepared: &Prepared,
     held: &Arc<Held>,
     limits: &Limits,
     stats: &Arc<Stats>,
 ) -> wasmtime::Result<Result<(), String>> {
     let mut store = new_store(engine, held, limits, stats);
-    let instance = pre.instance_pre().instantiate_async(&mut store).await?;
+    let instance = prepared.pre.instantiate_async(&mut store).await?;
     let package = instance.get_export_index(&mut store, None, HEALTH);
     let check = package.and_then(|package| instance.get_export_index(&mut store, Some(&package), "check"));
     let Some(check) = check else { return Ok(Ok(())) };

@@ -32,6 +32,7 @@ pub fn build(engine: &Engine) -> wasmtime::Result<Linker<State>> {
     bindings::http_client::add_to_linker::<State, HasCall>(&mut linker, call)?;
     bindings::calls::add_to_linker::<State, HasCall>(&mut linker, call)?;
     bindings::settings::add_to_linker::<State, HasCall>(&mut linker, call)?;
+    bindings::hub::add_to_linker::<State, HasCall>(&mut linker, call)?;
     bindings::log::add_to_linker::<State, HasCall>(&mut linker, call)?;
     Ok(linker)
 }

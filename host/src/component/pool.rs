@@ -5,8 +5,11 @@
 //! held. A warm instance saves some 20 µs of every call.
 
 use super::{
-    bindings::{BindingsPre, Request, Response},
-    instance::{self, Failure, Instance, QUESTION_DEADLINE, State},
+    bindings::{
+        Request, Response,
+        sockets::{Connection, Event},
+    },
+    instance::{self, Failure, Instance, Prepared, QUESTION_DEADLINE},
     stats::Stats,
 };
 use crate::{
@@ -20,10 +23,24 @@ use std::{
 use tokio::sync::{Semaphore, TryAcquireError};
 use wasmtime::Engine;
 
+/// What a call is made for.
+#[derive(Clone, Copy)]
+pub enum Question<'a> {
+    Request(&'a Request),
+    Socket(&'a Connection, &'a Event),
+    Published { channel: &'a str, payload: &'a str },
+    Missed(&'a [String]),
+}
+
+pub enum Answer {
+    Response(Response),
+    Done,
+}
+
 pub struct Pool {
     pub stats: Arc<Stats>,
     engine: Engine,
-    pre: BindingsPre<State>,
+    prepared: Prepared,
     held: Arc<Held>,
     limits: Limits,
     deadline: Duration,
@@ -33,16 +50,10 @@ pub struct Pool {
 
 impl Pool {
     /// `call_timeout`: the deadline of a component whose limits name none.
-    pub fn new(
-        engine: Engine,
-        pre: BindingsPre<State>,
-        held: Arc<Held>,
-        limits: Limits,
-        call_timeout: Duration,
-    ) -> Pool {
+    pub fn new(engine: Engine, prepared: Prepared, held: Arc<Held>, limits: Limits, call_timeout: Duration) -> Pool {
         let deadline = limits.deadline(call_timeout);
         let running = Semaphore::new(limits.max_calls);
-        Pool { stats: Arc::default(), engine, pre, held, limits, deadline, running, warm: Mutex::default() }
+        Pool { stats: Arc::default(), engine, prepared, held, limits, deadline, running, warm: Mutex::default() }
     }
 
     pub fn limits(&self) -> &Limits {
@@ -51,7 +62,7 @@ impl Pool {
 
     /// An instance of its own, for the questions at load.
     pub async fn instance(&self) -> Result<Instance, Failure> {
-        let new = Instance::new(&self.engine, &self.pre, &self.held, &self.limits, &self.stats);
+        let new = Instance::new(&self.engine, &self.prepared, &self.held, &self.limits, &self.stats);
         match tokio::time::timeout(self.deadline, new).await {
             Ok(instance) => instance.map_err(|error| Failure::Trap(format!("cannot be instantiated: {error:#}"))),
             Err(_) => Err(Failure::Timeout(self.deadline)),
@@ -60,7 +71,7 @@ impl Pool {
 
     /// What the component says of its own health.
     pub async fn check_health(&self) -> Result<Result<(), String>, Failure> {
-        let check = instance::check_health(&self.engine, &self.pre, &self.held, &self.limits, &self.stats);
+        let check = instance::check_health(&self.engine, &self.prepared, &self.held, &self.limits, &self.stats);
         match tokio::time::timeout(QUESTION_DEADLINE, check).await {
             Ok(health) => health.map_err(|error| Failure::Trap(format!("{error:#}"))),
             Err(_) => Err(Failure::Timeout(QUESTION_DEADLINE)),
@@ -68,11 +79,16 @@ impl Pool {
     }
 
     /// Runs one call, within the deadline from its instantiation on.
-    pub async fn call(&self, context: Context, request: &Request) -> (Result<Response, Failure>, Usage) {
+    pub async fn call(&self, context: Context, question: Question<'_>) -> (Result<Answer, Failure>, Usage) {
         let deadline = context
             .deadline
             .map_or(self.deadline, |end| self.deadline.min(end.saturating_duration_since(Instant::now())));
-        let Some(_permit) = self.permit().await else { return (Err(Failure::Busy), Usage::default()) };
+        // Nobody waits for an answer on a socket, but each frame has to get one.
+        let wait = match question {
+            Question::Request(_) => Duration::from_millis(self.limits.max_wait_ms),
+            _ => deadline,
+        };
+        let Some(_permit) = self.permit(wait).await else { return (Err(Failure::Busy), Usage::default()) };
         let warm = self.warm.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut instance = match warm {
             Some(instance) => instance,
@@ -81,8 +97,13 @@ impl Pool {
                 Err(failure) => return (Err(failure), Usage::default()),
             },
         };
-        let outcome = instance.handle(context, request, deadline).await;
+        let read_only = context.read_only;
+        let outcome = instance.ask(context, question, deadline).await;
+        let effects = instance.take_effects();
         let usage = instance.finish();
+        if outcome.is_ok() && !effects.is_empty() && !read_only {
+            self.held.sockets.hub.apply(&self.held.name, effects);
+        }
         if outcome.is_ok() && instance.is_reusable(&self.limits) {
             self.warm.lock().unwrap_or_else(PoisonError::into_inner).push(instance);
         }
@@ -96,14 +117,11 @@ impl Pool {
         drop(warm);
     }
 
-    async fn permit(&self) -> Option<tokio::sync::SemaphorePermit<'_>> {
+    async fn permit(&self, wait: Duration) -> Option<tokio::sync::SemaphorePermit<'_>> {
         match self.running.try_acquire() {
             Ok(permit) => Some(permit),
             Err(TryAcquireError::Closed) => None,
-            Err(TryAcquireError::NoPermits) => {
-                let wait = Duration::from_millis(self.limits.max_wait_ms);
-                tokio::time::timeout(wait, self.running.acquire()).await.ok()?.ok()
-            }
+            Err(TryAcquireError::NoPermits) => tokio::time::timeout(wait, self.running.acquire()).await.ok()?.ok(),
         }
     }
 }

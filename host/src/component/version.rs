@@ -2,11 +2,15 @@
 
 use super::{
     artifact::VersionId,
-    bindings::{Request, Response, Route, http::Access, http::Method},
+    bindings::{
+        Request, Response, Route,
+        http::{Access, Method},
+        sockets::Endpoint,
+    },
     description::Description,
     foreign::Foreign,
     instance::Failure,
-    pool::Pool,
+    pool::{Answer, Pool, Question},
     stats::{End, Stats},
 };
 use crate::{
@@ -16,7 +20,7 @@ use crate::{
 use axum::http::HeaderValue;
 use serde_json::Map;
 use std::{
-    pin::Pin,
+    pin::{Pin, pin},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -64,6 +68,8 @@ pub struct Typed {
     pub routes: Vec<Route>,
     /// Path -> indexes in `routes`, one per method.
     pub paths: matchit::Router<Vec<u32>>,
+    /// Where it holds connections.
+    pub endpoints: Vec<Endpoint>,
 }
 
 /// What a path leads to in one version.
@@ -146,19 +152,54 @@ impl Version {
         }
     }
 
-    /// Runs one call and counts it.
+    /// Answers one request.
     pub async fn call(&self, typed: &Typed, context: Context, request: &Request) -> (Result<Response, Failure>, Usage) {
+        let (outcome, usage) = self.ask(typed, context, Question::Request(request)).await;
+        let outcome = outcome.and_then(|answer| match answer {
+            Answer::Response(response) => Ok(response),
+            Answer::Done => Err(Failure::Trap("gave no answer".into())),
+        });
+        (outcome, usage)
+    }
+
+    /// Runs one call and counts it.
+    pub async fn ask(
+        &self,
+        typed: &Typed,
+        context: Context,
+        question: Question<'_>,
+    ) -> (Result<Answer, Failure>, Usage) {
         let started = Instant::now();
         let mut cpu = Duration::ZERO;
         let running = self.stats.begin();
-        let (outcome, usage) = Metered { inner: Box::pin(typed.pool.call(context, request)), cpu: &mut cpu }.await;
+        let (outcome, usage) = Metered { inner: pin!(typed.pool.call(context, question)), cpu: &mut cpu }.await;
         drop(running);
         let end = match &outcome {
-            Ok(response) => End::Answer(response.status),
+            Ok(Answer::Response(response)) => End::Answer(response.status),
+            Ok(Answer::Done) => End::Answer(200),
             Err(failure) => failure.into(),
         };
         self.record(end, started.elapsed(), cpu);
         (outcome, usage)
+    }
+
+    /// The endpoint for connections at this path: its position.
+    pub fn endpoint(&self, path: &str) -> Option<(&Typed, u32)> {
+        let Runner::Typed(typed) = &self.runner else { return None };
+        let position = typed.endpoints.iter().position(|endpoint| endpoint.path == path)?;
+        Some((typed, u32::try_from(position).ok()?))
+    }
+
+    /// The first frame limit of the endpoint at this path, in bytes.
+    pub fn frame_limit(&self, path: &str) -> Option<usize> {
+        let (typed, position) = self.endpoint(path)?;
+        Some(typed.endpoints.get(position as usize)?.max_frame_bytes as usize)
+    }
+
+    /// What a client gets when the component fails on its frame.
+    pub fn failure_frame(&self, path: &str) -> Option<String> {
+        let (typed, position) = self.endpoint(path)?;
+        Some(typed.endpoints.get(position as usize)?.failure.clone())
     }
 
     /// Whether a new instance answers.
@@ -238,7 +279,7 @@ fn decode(segment: &str) -> String {
 
 /// Adds up the time that a future computes, as opposed to waits.
 pub struct Metered<'a, F> {
-    pub inner: Pin<Box<F>>,
+    pub inner: Pin<&'a mut F>,
     pub cpu: &'a mut Duration,
 }
 

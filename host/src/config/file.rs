@@ -174,6 +174,9 @@ pub struct Grants {
     /// Components that it may call.
     #[serde(default)]
     pub calls: Vec<String>,
+    /// It may hold WebSockets, and listens to these channels; `*` as in `redis`.
+    #[serde(default)]
+    pub sockets: Option<Vec<String>>,
 }
 
 const TOKEN_GRANTS: [&str; 4] = ["sessions", "passwords", "certificates", "service-account"];

@@ -32,7 +32,11 @@ impl Cors {
     /// The request's origin, if it is listed.
     fn listed<'a>(&self, request: &'a HeaderMap) -> Option<&'a HeaderValue> {
         let origin = request.get(header::ORIGIN)?;
-        self.origins.iter().any(|listed| listed.as_bytes() == origin.as_bytes()).then_some(origin)
+        self.allows(origin).then_some(origin)
+    }
+
+    pub fn allows(&self, origin: &HeaderValue) -> bool {
+        self.origins.iter().any(|listed| listed.as_bytes() == origin.as_bytes())
     }
 
     pub fn mark(&self, request: &HeaderMap, response: &mut HeaderMap) {

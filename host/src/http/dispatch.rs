@@ -190,14 +190,7 @@ pub fn request(
     caller: &Result<Known, Refused>,
     id: &str,
 ) -> Request {
-    let mut headers = visible_headers(&parts.headers);
-    // Tells a component that has a credential of its own beside the bearer why
-    // the bearer did not count. Clients cannot send headers of this prefix.
-    if let Err(refused) = caller
-        && *refused != Refused::Missing
-    {
-        headers.push(("x-shema-refusal".into(), refused.code().into()));
-    }
+    let headers = told_headers(parts, caller);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Request {
         route,
@@ -213,6 +206,19 @@ pub fn request(
         id: id.to_owned(),
         received_at: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
     }
+}
+
+/// The headers as the component sees them.
+pub fn told_headers(parts: &Parts, caller: &Result<Known, Refused>) -> Vec<(String, String)> {
+    let mut headers = visible_headers(&parts.headers);
+    // Tells a component that has a credential of its own beside the bearer why
+    // the bearer did not count. Clients cannot send headers of this prefix.
+    if let Err(refused) = caller
+        && *refused != Refused::Missing
+    {
+        headers.push(("x-shema-refusal".into(), refused.code().into()));
+    }
+    headers
 }
 
 pub fn is_hosts(name: &str) -> bool {

@@ -140,6 +140,14 @@ impl Limiter {
         Ok(admitted)
     }
 
+    /// Counts one against the limit of a scope; the error is the number of
+    /// seconds until the next may come. A scope without a limit admits all.
+    pub async fn count(&self, scope: &str, id: &str) -> Result<(), u64> {
+        let Some(rule) = self.rules.iter().find(|rule| rule.scope == scope) else { return Ok(()) };
+        let now = standing(rule, self.add(&key(rule, id.to_owned()), 1, rule).await);
+        if now.used <= now.max { Ok(()) } else { Err(seconds_left(&now)) }
+    }
+
     /// None: the rule does not apply.
     fn key(&self, rule: &RateLimit, asked: &Asked<'_>) -> Option<String> {
         let role = asked.user.map(|user| user.principal.role.as_str());
@@ -170,12 +178,7 @@ impl Limiter {
                 segments.zip(asked.params).find(|(param, _)| param == name)?.1.to_lowercase()
             }
         };
-        let id = if id.len() > MAX_ID_BYTES {
-            Sha256::digest(id.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
-        } else {
-            id
-        };
-        Some(format!("rate_limit:{}:{id}", rule.scope))
+        Some(key(rule, id))
     }
 
     async fn add(&self, key: &str, by: i64, rule: &RateLimit) -> Counter {
@@ -202,6 +205,15 @@ impl Limiter {
         };
         tokio::time::timeout(TURN_TIMEOUT, turn.lock_owned()).await.ok()
     }
+}
+
+fn key(rule: &RateLimit, id: String) -> String {
+    let id = if id.len() > MAX_ID_BYTES {
+        Sha256::digest(id.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    } else {
+        id
+    };
+    format!("rate_limit:{}:{id}", rule.scope)
 }
 
 /// What is left of a window that opens now. It ends at a whole second, so that
@@ -261,8 +273,12 @@ fn mark(response: &mut axum::http::HeaderMap, standings: &[Standing]) {
     }
 }
 
+fn seconds_left(standing: &Standing) -> u64 {
+    standing.ends_at.saturating_sub(unix_time().as_secs()).max(1)
+}
+
 fn too_many(over: &Standing, standings: &[Standing]) -> Refusal {
-    let seconds = over.ends_at.saturating_sub(unix_time().as_secs()).max(1);
+    let seconds = seconds_left(over);
     let message = format!("Too many requests; try again in {seconds} seconds.");
     let mut refusal = Refusal::new(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMIT_EXCEEDED", message)
         .with("details", json!({ "retry_after": seconds }))

@@ -1,11 +1,15 @@
 //! The stand-in for Redis inside the process: the same commands with the same
 //! behaviour, for development and for a host of its own.
 //!
-//! Nobody can subscribe from outside, so publishing only ever succeeds.
+//! Nobody can subscribe from outside; whoever listens inside hears all.
 
-use super::{Counter, Result, StoreError};
+use super::{Counter, Heard, Result, StoreError};
 use moka::{Expiry, ops::compute::Op, sync::Cache};
 use std::time::{Duration, Instant};
+use tokio::sync::{broadcast, mpsc};
+
+/// Messages that a slow listener may be behind.
+const WAITING: usize = 1_000;
 
 /// Bytes of keys and values; past it the least used go, which Redis may also do.
 const MAX_BYTES: u64 = 256 << 20;
@@ -16,7 +20,10 @@ struct Entry {
     expires_at: Instant,
 }
 
-pub struct Memory(Cache<String, Entry>);
+pub struct Memory {
+    entries: Cache<String, Entry>,
+    published: broadcast::Sender<(String, Vec<u8>)>,
+}
 
 /// Each entry knows its own end.
 struct OwnEnd;
@@ -36,17 +43,20 @@ impl Memory {
         let weigh = |key: &String, entry: &Entry| {
             u32::try_from(key.len() + entry.value.len() + size_of::<Entry>()).unwrap_or(u32::MAX)
         };
-        Memory(Cache::builder().max_capacity(MAX_BYTES).weigher(weigh).expire_after(OwnEnd).build())
+        Memory {
+            entries: Cache::builder().max_capacity(MAX_BYTES).weigher(weigh).expire_after(OwnEnd).build(),
+            published: broadcast::Sender::new(WAITING),
+        }
     }
 
     fn live(&self, key: &str) -> Option<Entry> {
-        self.0.get(key).filter(|entry| entry.expires_at > Instant::now())
+        self.entries.get(key).filter(|entry| entry.expires_at > Instant::now())
     }
 
     /// Replaces an entry in one step. `change` gets the live value and returns
     /// the new entry, or None to leave things as they are.
     fn change(&self, key: &str, change: impl FnOnce(Option<Entry>) -> Option<Entry>) {
-        self.0.entry_by_ref(key).and_compute_with(|old| {
+        self.entries.entry_by_ref(key).and_compute_with(|old| {
             let old = old.map(|entry| entry.into_value()).filter(|entry| entry.expires_at > Instant::now());
             change(old).map_or(Op::Nop, Op::Put)
         });
@@ -66,7 +76,7 @@ impl Memory {
     }
 
     pub fn delete(&self, key: &str) -> Result<bool> {
-        let removed = self.0.remove(key);
+        let removed = self.entries.remove(key);
         Ok(removed.is_some_and(|entry| entry.expires_at > Instant::now()))
     }
 
@@ -104,8 +114,26 @@ impl Memory {
         Ok(keys.iter().any(|key| self.live(key).is_some()))
     }
 
-    pub fn publish(&self, _channel: &str, _payload: Vec<u8>) -> Result<()> {
+    pub fn publish(&self, channel: &str, payload: Vec<u8>) -> Result<()> {
+        // Nobody may be listening.
+        let _ = self.published.send((channel.to_owned(), payload));
         Ok(())
+    }
+
+    pub async fn listen(&self, prefix: &str, heard: mpsc::Sender<Heard>) {
+        let mut published = self.published.subscribe();
+        let mut event = Heard::Connected;
+        while heard.send(event).await.is_ok() {
+            event = match published.recv().await {
+                Ok((channel, payload)) => {
+                    let channel = channel.strip_prefix(prefix).unwrap_or(&channel).to_owned();
+                    Heard::Message { channel, payload }
+                }
+                // Some were missed, as on a new connection.
+                Err(broadcast::error::RecvError::Lagged(_)) => Heard::Connected,
+                Err(broadcast::error::RecvError::Closed) => return,
+            };
+        }
     }
 }
 

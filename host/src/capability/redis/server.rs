@@ -1,15 +1,16 @@
 //! One multiplexed connection to a Redis server, kept alive by a task of its
 //! own. While there is none, commands fail at once instead of waiting.
 
-use super::{Counter, Result, StoreError};
+use super::{Counter, Heard, Result, StoreError};
 use anyhow::Context;
 use arc_swap::ArcSwapOption;
+use futures_util::StreamExt;
 use redis::{AsyncConnectionConfig, Client, ErrorKind, FromRedisValue, RedisError, Script, aio::MultiplexedConnection};
 use std::{
     sync::{Arc, LazyLock},
     time::Duration,
 };
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const COMMAND_TIMEOUT: Duration = Duration::from_millis(250);
@@ -40,7 +41,10 @@ static COMPARE_AND_SET: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
-pub struct Server(Arc<Link>);
+pub struct Server {
+    link: Arc<Link>,
+    client: Client,
+}
 
 struct Link {
     connection: ArcSwapOption<MultiplexedConnection>,
@@ -53,16 +57,16 @@ impl Server {
         // The URL may hold a password: it is not repeated.
         let client = Client::open(url).context("REDIS_URL: not an address that Redis is reached under")?;
         let link = Arc::new(Link { connection: ArcSwapOption::empty(), broken: Notify::new() });
-        tokio::spawn(keep_connected(client, Arc::downgrade(&link)));
-        Ok(Server(link))
+        tokio::spawn(keep_connected(client.clone(), Arc::downgrade(&link)));
+        Ok(Server { link, client })
     }
 
     pub fn is_up(&self) -> bool {
-        self.0.connection.load().is_some()
+        self.link.connection.load().is_some()
     }
 
     fn connection(&self) -> Result<MultiplexedConnection> {
-        let connection = self.0.connection.load();
+        let connection = self.link.connection.load();
         connection.as_ref().map(|connection| MultiplexedConnection::clone(connection)).ok_or(StoreError::Unavailable)
     }
 
@@ -72,7 +76,7 @@ impl Server {
                 return StoreError::Refused(error.to_string());
             }
             // After a timeout the connection may be fine, and is pinged.
-            self.0.broken.notify_one();
+            self.link.broken.notify_one();
             StoreError::Unavailable
         })
     }
@@ -132,6 +136,53 @@ impl Server {
 
     pub async fn publish(&self, channel: &str, payload: Vec<u8>) -> Result<()> {
         self.run(redis::cmd("PUBLISH").arg(channel).arg(payload).to_owned()).await
+    }
+
+    /// On a connection of its own, made again for ever.
+    pub async fn listen(&self, prefix: &str, patterns: &[String], heard: mpsc::Sender<Heard>) {
+        while !heard.is_closed() {
+            if self.is_up()
+                && let Err(error) = self.hear(prefix, patterns, &heard).await
+            {
+                tracing::debug!(%error, "listening to Redis begins anew");
+            }
+            tokio::time::sleep(BACK_OFF).await;
+        }
+    }
+
+    async fn hear(
+        &self,
+        prefix: &str,
+        patterns: &[String],
+        heard: &mpsc::Sender<Heard>,
+    ) -> std::result::Result<(), RedisError> {
+        let Ok(subscribed) = tokio::time::timeout(CONNECT_TIMEOUT, self.client.get_async_pubsub()).await else {
+            return Ok(());
+        };
+        let mut subscribed = subscribed?;
+        for pattern in patterns {
+            subscribed.psubscribe(format!("{prefix}{pattern}")).await?;
+        }
+        let mut messages = subscribed.on_message();
+        let mut event = Heard::Connected;
+        loop {
+            if heard.send(event).await.is_err() {
+                return Ok(());
+            }
+            let message = loop {
+                match tokio::time::timeout(BACK_OFF, messages.next()).await {
+                    Ok(Some(message)) => break message,
+                    // The other connection finds out about a dead peer.
+                    Err(_) if self.is_up() => (),
+                    Ok(None) | Err(_) => return Ok(()),
+                }
+            };
+            let channel = message.get_channel_name();
+            event = Heard::Message {
+                channel: channel.strip_prefix(prefix).unwrap_or(channel).to_owned(),
+                payload: message.get_payload_bytes().to_vec(),
+            };
+        }
     }
 }
 

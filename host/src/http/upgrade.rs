@@ -1,0 +1,96 @@
+//! From a request to a WebSocket.
+
+use super::{Gateway, Line, dispatch};
+use crate::{
+    capability::tokens::verify::Known,
+    component::{
+        Version,
+        bindings::{
+            Route,
+            http::{Access, Method},
+        },
+    },
+    error::Refusal,
+    sockets::{self, Bound, Connection, Opening, Served, Timing},
+};
+use axum::{
+    extract::{FromRequestParts, WebSocketUpgrade},
+    http::{HeaderValue, StatusCode, header, request::Parts},
+    response::Response,
+};
+use std::{
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, UNIX_EPOCH},
+};
+use uuid::Uuid;
+
+/// Of the buffers that a connection has for good: frames are small.
+const BUFFER_BYTES: usize = 2 << 10;
+/// What may be written ahead of a slow client, beside the hub's own queue.
+const MAX_WRITE_BUFFER_BYTES: usize = 1 << 20;
+
+impl Gateway {
+    /// Opens a connection at an endpoint of `version`.
+    pub(super) async fn upgrade(
+        &self,
+        version: &Arc<Version>,
+        parts: &mut Parts,
+        path: &str,
+        client: IpAddr,
+        line: &mut Line,
+    ) -> Result<Response, Refusal> {
+        line.route = Some(path.to_owned());
+        line.component = Some(version.label.clone());
+        let origin = parts.headers.get(header::ORIGIN);
+        if origin.is_some_and(|origin| !self.cors.allows(origin)) {
+            let message = "Pages of this origin may not open connections here.";
+            return Err(Refusal::new(StatusCode::FORBIDDEN, "AUTH_FORBIDDEN", message));
+        }
+        let route = Route { method: Method::Get, path: path.to_owned(), access: Access::Optional };
+        let caller = self.caller(parts, route.access, &version.component).await;
+        // Its answer is none of HTTP, so the headers of the limits are not sent.
+        self.limiter.admit(&route, &[], &[], caller.as_ref().ok(), client).await?;
+        let frame_limit = version.frame_limit(path).unwrap_or_default();
+        let upgrade = WebSocketUpgrade::from_request_parts(parts, &()).await.map_err(|_| {
+            let message = "This path is for WebSocket connections: the request is not one that opens one.";
+            Refusal::new(StatusCode::UPGRADE_REQUIRED, "VALIDATION_ERROR", message)
+                .header(header::UPGRADE, HeaderValue::from_static("websocket"))
+        })?;
+        let slot = self.registry.slot(&version.component).ok_or_else(gone)?;
+        let opening = Opening {
+            path: parts.uri.path().to_owned(),
+            query: parts.uri.query().unwrap_or_default().to_owned(),
+            headers: dispatch::told_headers(parts, &caller),
+        };
+        let (connection, frames) = Connection::new(&version.component, path, client, frame_limit);
+        if let Ok(Known::User(user)) = &caller {
+            let id = |text: &str| Uuid::parse_str(text).ok();
+            if let (Some(user_id), Some(session_id)) = (id(&user.principal.user_id), id(&user.principal.session_id)) {
+                let seconds = u64::try_from(user.presented.expires_at).unwrap_or(0);
+                let expires_at = UNIX_EPOCH + Duration::from_secs(seconds);
+                let role = user.principal.role.clone();
+                connection.bind(user.principal.clone(), Bound { user_id, session_id, role, expires_at });
+            }
+        }
+        let served = Served { hub: Arc::clone(&self.shared.hub), slot, timing: self.timing, stop: self.stop.clone() };
+        let upgrade = upgrade
+            .read_buffer_size(BUFFER_BYTES)
+            .write_buffer_size(0)
+            .max_write_buffer_size(MAX_WRITE_BUFFER_BYTES)
+            .max_message_size(frame_limit)
+            .max_frame_size(frame_limit);
+        let connection = Arc::new(connection);
+        Ok(upgrade.on_upgrade(move |socket| sockets::serve(socket, connection, frames, opening, served)))
+    }
+
+    /// How long connections may be silent.
+    pub fn timing(config: &crate::config::Config) -> Timing {
+        Timing { heartbeat: config.heartbeat, timeout: config.socket_timeout }
+    }
+}
+
+fn gone() -> Refusal {
+    let message = "This part of the service is not available now.";
+    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE", message)
+}

@@ -1,0 +1,106 @@
+//! What other hosts tell through Redis, for the components that listen; and
+//! catching up where they could not be heard.
+//!
+//! Redis keeps nothing for whoever is not listening at the moment. So the
+//! component is also told every so often that something may have been missed,
+//! often while Redis is away, and looks into the database.
+
+use super::Hub;
+use crate::{
+    capability::{
+        Context, matches_pattern,
+        redis::{Heard, Store},
+    },
+    component::{
+        Version,
+        pool::Question,
+        registry::Registry,
+        version::{Runner, Typed},
+    },
+};
+use serde_json::Value;
+use std::{sync::Arc, time::Duration};
+use tokio::{sync::mpsc, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+/// Between two looks at what may have been missed, while Redis is there …
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// … and while it is not.
+const LOOK_OFTEN: Duration = Duration::from_millis(500);
+/// Rooms that one call is asked about.
+const ROOMS_AT_ONCE: usize = 1_000;
+/// Messages that wait for the component; what comes beyond is missed.
+const WAITING: usize = 10_000;
+
+/// Listens for one component until `stop`. `patterns`: the channels granted.
+pub async fn listen(
+    component: String,
+    patterns: Vec<String>,
+    hub: Arc<Hub>,
+    registry: Arc<Registry>,
+    redis: Arc<Store>,
+    stop: CancellationToken,
+) {
+    let (sender, mut heard) = mpsc::channel(WAITING);
+    let listening = redis.listen(patterns.clone(), sender);
+    let told = async {
+        let mut next = Instant::now() + LOOK_EVERY;
+        loop {
+            let every = if redis.is_up() { LOOK_EVERY } else { LOOK_OFTEN };
+            next = next.min(Instant::now() + every);
+            tokio::select! {
+                some = heard.recv() => match some {
+                    Some(Heard::Message { channel, payload }) if matches_pattern(&patterns, &channel) => {
+                        published(&component, &hub, &registry, &channel, &payload).await;
+                    }
+                    Some(Heard::Message { .. }) => (),
+                    Some(Heard::Connected) => next = Instant::now(),
+                    None => return,
+                },
+                () = tokio::time::sleep_until(next) => {
+                    missed(&component, &hub, &registry).await;
+                    next = Instant::now() + every;
+                }
+            }
+        }
+    };
+    tokio::select! {
+        () = listening => (),
+        () = told => (),
+        () = stop.cancelled() => (),
+    }
+}
+
+async fn published(component: &str, hub: &Hub, registry: &Registry, channel: &str, payload: &[u8]) {
+    let Ok(payload) = std::str::from_utf8(payload) else { return };
+    let event: Value = serde_json::from_str(payload).unwrap_or_default();
+    let event = event.get("eventId").and_then(Value::as_str);
+    // This host's own, which has gone out right after its commit.
+    if hub.count() == 0 || event.is_some_and(|event| hub.has_seen(component, event)) {
+        return;
+    }
+    ask(component, registry, Question::Published { channel, payload }).await;
+}
+
+async fn missed(component: &str, hub: &Hub, registry: &Registry) {
+    for rooms in hub.rooms(component).chunks(ROOMS_AT_ONCE) {
+        ask(component, registry, Question::Missed(rooms)).await;
+    }
+}
+
+async fn ask(component: &str, registry: &Registry, question: Question<'_>) {
+    let Some(version) = registry.slot(component).and_then(|slot| slot.live()) else { return };
+    let Some(typed) = holder(&version) else { return };
+    let context = Context::new("", &version, None);
+    if let (Err(failure), _) = version.ask(typed, context, question).await {
+        tracing::error!(component = ?version.label, "a call for a channel {failure}");
+    }
+}
+
+/// Only a version that holds connections can be asked.
+fn holder(version: &Version) -> Option<&Typed> {
+    match &version.runner {
+        Runner::Typed(typed) if !typed.endpoints.is_empty() => Some(typed),
+        _ => None,
+    }
+}

@@ -1,0 +1,445 @@
+//! One connection: what it is about to get, and how far it is with each stream.
+//!
+//! A stream numbers its frames from 1. The connection gets each number once and
+//! in order: one that it has is skipped, and one that comes too early makes it
+//! fall behind, upon which the component is asked for what is missing. So
+//! nothing depends on every frame arriving here by itself.
+
+use crate::component::bindings::{
+    http::{Caller, Principal},
+    sockets::{Gap, Outgoing},
+};
+use axum::extract::ws::Utf8Bytes;
+use std::{
+    collections::{HashMap, VecDeque},
+    net::IpAddr,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant, SystemTime},
+};
+use tokio::sync::{Notify, mpsc};
+use uuid::Uuid;
+
+/// Frames that wait for a client; one that lets more wait is too slow.
+pub const QUEUE: usize = 256;
+pub const TOO_SLOW: u16 = 4413;
+/// Close reasons have at most this (RFC 6455, 5.5).
+const MAX_REASON_BYTES: usize = 123;
+
+pub struct Connection {
+    pub id: Uuid,
+    pub component: String,
+    /// The endpoint's path.
+    pub path: String,
+    pub client: IpAddr,
+    queue: mpsc::Sender<Utf8Bytes>,
+    inner: Mutex<Inner>,
+    /// Wakes the connection's task: there is something in `inner` for it.
+    pub wake: Notify,
+}
+
+struct Inner {
+    caller: Caller,
+    bound: Option<Bound>,
+    state: Vec<u8>,
+    rooms: Vec<String>,
+    streams: HashMap<String, Stream>,
+    /// Streams that are behind, each once.
+    behind: VecDeque<String>,
+    /// Before the first call has ended, what is broadcast is kept back.
+    opening: bool,
+    kept: Vec<Outgoing>,
+    limit: usize,
+    timer: Option<Instant>,
+    close: Option<(u16, String)>,
+}
+
+/// The token that a connection lives by.
+#[derive(Clone, Debug)]
+pub struct Bound {
+    pub user_id: Uuid,
+    pub session_id: Uuid,
+    /// The role that the user has to have.
+    pub role: String,
+    pub expires_at: SystemTime,
+}
+
+#[derive(Default)]
+struct Stream {
+    /// The last number that was sent, or does not have to be.
+    sent: u64,
+    /// The last number that there is, as far as is known.
+    wanted: u64,
+    /// It is in `behind`, or being caught up with.
+    is_behind: bool,
+    is_muted: bool,
+}
+
+impl Connection {
+    /// Also returns what the connection's task sends.
+    pub fn new(component: &str, path: &str, client: IpAddr, limit: usize) -> (Connection, mpsc::Receiver<Utf8Bytes>) {
+        let (queue, frames) = mpsc::channel(QUEUE);
+        let inner = Inner {
+            caller: Caller::Anonymous,
+            bound: None,
+            state: Vec::new(),
+            rooms: Vec::new(),
+            streams: HashMap::new(),
+            behind: VecDeque::new(),
+            opening: true,
+            kept: Vec::new(),
+            limit,
+            timer: None,
+            close: None,
+        };
+        let connection = Connection {
+            id: Uuid::new_v4(),
+            component: component.to_owned(),
+            path: path.to_owned(),
+            client,
+            queue,
+            inner: Mutex::new(inner),
+            wake: Notify::new(),
+        };
+        (connection, frames)
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn caller(&self) -> Caller {
+        self.inner().caller.clone()
+    }
+
+    /// Tells clients apart, for which version they get.
+    pub fn who(&self) -> String {
+        match &self.inner().caller {
+            Caller::User(principal) => principal.user_id.clone(),
+            _ => self.client.to_string(),
+        }
+    }
+
+    pub fn state(&self) -> Vec<u8> {
+        self.inner().state.clone()
+    }
+
+    pub fn limit(&self) -> usize {
+        self.inner().limit
+    }
+
+    pub fn timer(&self) -> Option<Instant> {
+        self.inner().timer
+    }
+
+    pub fn bound(&self) -> Option<Bound> {
+        self.inner().bound.clone()
+    }
+
+    pub fn rooms(&self) -> Vec<String> {
+        self.inner().rooms.clone()
+    }
+
+    pub fn joined(&self, room: &str) {
+        let mut inner = self.inner();
+        if !inner.rooms.iter().any(|other| other == room) {
+            inner.rooms.push(room.to_owned());
+        }
+    }
+
+    pub fn left(&self, room: &str) {
+        self.inner().rooms.retain(|other| other != room);
+    }
+
+    /// From here on the connection is this user's.
+    pub fn bind(&self, principal: Principal, bound: Bound) {
+        let mut inner = self.inner();
+        inner.caller = Caller::User(principal);
+        inner.bound = Some(bound);
+    }
+
+    pub fn set_state(&self, state: Vec<u8>) {
+        self.inner().state = state;
+    }
+
+    pub fn set_limit(&self, bytes: u32) {
+        self.inner().limit = bytes as usize;
+    }
+
+    pub fn set_timer(&self, milliseconds: u32) {
+        let end = Instant::now() + Duration::from_millis(milliseconds.into());
+        self.inner().timer = (milliseconds > 0).then_some(end);
+        self.wake.notify_one();
+    }
+
+    /// True if the timer's time is over; it is gone then.
+    pub fn take_timer(&self) -> bool {
+        self.inner().timer.take_if(|end| *end <= Instant::now()).is_some()
+    }
+
+    /// What stands in the queue is still sent. The first close decides.
+    pub fn close(&self, code: u16, reason: &str) {
+        let reason = &reason[..reason.floor_char_boundary(MAX_REASON_BYTES)];
+        self.inner().close.get_or_insert((code, reason.to_owned()));
+        self.wake.notify_one();
+    }
+
+    pub fn closing(&self) -> Option<(u16, String)> {
+        self.inner().close.clone()
+    }
+
+    /// The component has seen the connection open: what was kept back goes out.
+    pub fn opened(&self) {
+        let mut inner = self.inner();
+        inner.opening = false;
+        let kept = std::mem::take(&mut inner.kept);
+        let names: Vec<String> = inner.streams.keys().cloned().collect();
+        for name in names {
+            inner.check(&name);
+        }
+        drop(inner);
+        for frame in kept {
+            self.deliver(&frame, false);
+        }
+        self.wake.notify_one();
+    }
+
+    /// For this connection alone: with a number, it is what was missing.
+    pub fn send(&self, frame: &Outgoing) {
+        self.deliver(frame, true);
+    }
+
+    pub fn broadcast(&self, frame: &Outgoing) {
+        self.deliver(frame, false);
+    }
+
+    fn deliver(&self, frame: &Outgoing, directly: bool) {
+        let mut inner = self.inner();
+        if inner.close.is_some() {
+            return;
+        }
+        if !inner.admits(frame, directly) {
+            if !inner.behind.is_empty() {
+                self.wake.notify_one();
+            }
+            return;
+        }
+        // Under the lock, so that the order in the queue is that of the numbers.
+        if self.queue.try_send(frame.text.as_str().into()).is_err() {
+            inner.close.get_or_insert((TOO_SLOW, "the client is too slow".to_owned()));
+            self.wake.notify_one();
+        }
+    }
+
+    pub fn set_position(&self, stream: &str, number: u64) {
+        let mut inner = self.inner();
+        let position = inner.streams.entry(stream.to_owned()).or_default();
+        position.sent = number;
+        position.is_muted = false;
+        inner.check(stream);
+        drop(inner);
+        self.wake.notify_one();
+    }
+
+    pub fn catch_up(&self, stream: &str, number: u64) {
+        let mut inner = self.inner();
+        let position = inner.streams.entry(stream.to_owned()).or_default();
+        position.wanted = position.wanted.max(number);
+        inner.check(stream);
+        drop(inner);
+        self.wake.notify_one();
+    }
+
+    pub fn mute(&self, stream: &str, muted: bool) {
+        let mut inner = self.inner();
+        inner.streams.entry(stream.to_owned()).or_default().is_muted = muted;
+        inner.check(stream);
+        drop(inner);
+        self.wake.notify_one();
+    }
+
+    /// The next stream that has to be caught up with.
+    pub fn next_gap(&self) -> Option<Gap> {
+        let mut inner = self.inner();
+        while let Some(stream) = inner.behind.pop_front() {
+            let Some(position) = inner.streams.get_mut(&stream) else { continue };
+            if position.is_muted || position.wanted <= position.sent {
+                position.is_behind = false;
+                continue;
+            }
+            return Some(Gap { after: position.sent, up_to: position.wanted, stream });
+        }
+        None
+    }
+
+    /// The component has sent what it had for a gap.
+    pub fn caught_up(&self, gap: &Gap) {
+        let mut inner = self.inner();
+        let Some(position) = inner.streams.get_mut(&gap.stream) else { return };
+        position.is_behind = false;
+        if position.sent == gap.after {
+            // There is nothing up to there: what was announced is not.
+            position.sent = position.sent.max(gap.up_to);
+        }
+        inner.check(&gap.stream);
+        drop(inner);
+        self.wake.notify_one();
+    }
+
+    /// The component failed to fill a gap: it is asked again.
+    pub fn not_caught_up(&self, gap: &Gap) {
+        let mut inner = self.inner();
+        if let Some(position) = inner.streams.get_mut(&gap.stream) {
+            position.is_behind = false;
+        }
+        inner.check(&gap.stream);
+    }
+}
+
+impl Inner {
+    /// Whether a frame goes out now; notes what it says of its stream.
+    fn admits(&mut self, frame: &Outgoing, directly: bool) -> bool {
+        let keeps = self.opening && !directly;
+        if let Some(stream) = &frame.stream {
+            // Only a numbered frame needs a place; what is not muted is the rule.
+            if frame.number.is_none() && self.streams.get(stream).is_some_and(|position| position.is_muted) {
+                return false;
+            }
+            if let Some(number) = frame.number {
+                return self.admits_number(stream, number, directly);
+            }
+        }
+        if keeps {
+            if self.kept.len() >= QUEUE {
+                self.close.get_or_insert((TOO_SLOW, "too much has happened while it opened".to_owned()));
+            } else {
+                self.kept.push(frame.clone());
+            }
+        }
+        !keeps
+    }
+
+    fn admits_number(&mut self, stream: &str, number: u64, directly: bool) -> bool {
+        let opening = self.opening;
+        let position = self.streams.entry(stream.to_owned()).or_default();
+        if position.is_muted || number <= position.sent {
+            return false;
+        }
+        if directly {
+            position.sent = number;
+            return true;
+        }
+        position.wanted = position.wanted.max(number);
+        if !opening && !position.is_behind && number == position.sent + 1 {
+            position.sent = number;
+            return true;
+        }
+        self.check(stream);
+        false
+    }
+
+    /// Puts a stream that is behind on the list.
+    fn check(&mut self, stream: &str) {
+        let Some(position) = self.streams.get_mut(stream) else { return };
+        if !self.opening && !position.is_behind && !position.is_muted && position.wanted > position.sent {
+            position.is_behind = true;
+            self.behind.push_back(stream.to_owned());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn connection() -> (Connection, mpsc::Receiver<Utf8Bytes>) {
+        Connection::new("cs", "/ws", [127, 0, 0, 1].into(), 1024)
+    }
+
+    fn frame(number: Option<u64>) -> Outgoing {
+        let text = number.map_or_else(|| "plain".to_owned(), |number| number.to_string());
+        Outgoing { text, stream: Some("s".into()), number, event_id: None }
+    }
+
+    fn sent(frames: &mut mpsc::Receiver<Utf8Bytes>) -> Vec<String> {
+        std::iter::from_fn(|| frames.try_recv().ok()).map(|text| text.to_string()).collect()
+    }
+
+    #[test]
+    fn each_number_goes_out_once_and_a_jump_asks_for_what_is_missing() {
+        let (connection, mut frames) = connection();
+        connection.opened();
+        for number in [1, 2, 2, 1, 5, 6] {
+            connection.broadcast(&frame(Some(number)));
+        }
+        assert_eq!(sent(&mut frames), ["1", "2"]);
+        let gap = connection.next_gap().expect("3 to 6 are missing");
+        assert_eq!((gap.after, gap.up_to), (2, 6));
+        // One that arrives meanwhile belongs to the gap.
+        connection.broadcast(&frame(Some(7)));
+        for number in 3..=6 {
+            connection.send(&frame(Some(number)));
+        }
+        connection.caught_up(&gap);
+        let gap = connection.next_gap().expect("7 is missing");
+        assert_eq!((gap.after, gap.up_to), (6, 7));
+        connection.send(&frame(Some(7)));
+        connection.caught_up(&gap);
+        assert!(connection.next_gap().is_none());
+        connection.broadcast(&frame(Some(8)));
+        assert_eq!(sent(&mut frames), ["3", "4", "5", "6", "7", "8"]);
+    }
+
+    #[test]
+    fn what_happens_while_it_opens_leaves_no_hole() {
+        let (connection, mut frames) = connection();
+        connection.broadcast(&frame(Some(11)));
+        connection.broadcast(&frame(None));
+        assert_eq!(sent(&mut frames), Vec::<String>::new());
+        // The call read a head of 10, and says so at its end.
+        connection.set_position("s", 10);
+        connection.opened();
+        assert_eq!(sent(&mut frames), ["plain"]);
+        let gap = connection.next_gap().expect("11 was heard of");
+        assert_eq!((gap.after, gap.up_to), (10, 11));
+        // Or it read 11, and there is nothing to do.
+        let (connection, _frames) = super::tests::connection();
+        connection.broadcast(&frame(Some(11)));
+        connection.set_position("s", 11);
+        connection.opened();
+        assert!(connection.next_gap().is_none());
+    }
+
+    #[test]
+    fn a_number_that_does_not_exist_is_asked_for_once() {
+        let (connection, _frames) = connection();
+        connection.opened();
+        connection.catch_up("s", 9);
+        let gap = connection.next_gap().expect("up to 9");
+        connection.caught_up(&gap);
+        assert!(connection.next_gap().is_none());
+    }
+
+    #[test]
+    fn a_muted_stream_is_silent_until_it_is_taken_back() {
+        let (connection, mut frames) = connection();
+        connection.opened();
+        connection.mute("s", true);
+        connection.broadcast(&frame(Some(1)));
+        connection.broadcast(&frame(None));
+        assert_eq!(sent(&mut frames), Vec::<String>::new());
+        assert!(connection.next_gap().is_none());
+        connection.set_position("s", 1);
+        connection.broadcast(&frame(Some(2)));
+        assert_eq!(sent(&mut frames), ["2"]);
+    }
+
+    #[test]
+    fn a_client_that_lets_too_much_wait_is_closed() {
+        let (connection, _frames) = connection();
+        connection.opened();
+        for _ in 0..=QUEUE {
+            connection.broadcast(&frame(None));
+        }
+        assert_eq!(connection.closing().map(|(code, _)| code), Some(TOO_SLOW));
+    }
+}
