@@ -9,12 +9,14 @@
 mod api;
 mod checkout;
 mod emulator;
+mod javascript;
 mod school;
 mod services;
 
 pub use api::{Answer, Api, Expect, PASSWORD, User};
 pub use checkout::Checkout;
 pub use emulator::Emulator;
+pub use javascript::javascript_guest;
 pub use school::{School, assert_has_keys, course_body, id_of, is_time, nothing, unique, with, without};
 pub use services::{Redis, components, database, fixture, hello, redis, variant};
 

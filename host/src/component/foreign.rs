@@ -5,7 +5,9 @@
 //! guests, of 0.2 and of 0.3 alike; what is here bounds it: calls at a time,
 //! one deadline for instantiation, call and body together, memory, and the size
 //! of an answer. An instance serves one call at a time, until the client has
-//! the whole body: so a guest that fails takes no other request along.
+//! the whole body: so a guest that fails takes no other request along. One of
+//! 0.2 serves one call and no more: tool chains of that world build guests that
+//! answer once, and other hosts never ask them twice.
 //!
 //! - `exchange`: one request and its answer, seen from both sides.
 //! - `worker`: when an instance takes a call, and when it has to go.
@@ -29,7 +31,7 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
-use exchange::{Client, Exchange};
+use exchange::{Client, Cut, Exchange};
 use http_body_util::{BodyExt, Full};
 use instance::Factory;
 use std::{
@@ -171,7 +173,7 @@ impl Foreign {
         let request = request.map(|body| Full::new(body).map_err(|never| match never {}).boxed_unsync());
         let answer = self.handler.handle(Arc::clone(&exchange), request);
         match tokio::time::timeout_at(exchange.deadline().into(), answer).await {
-            Ok(Ok(response)) => self.bound(response, client),
+            Ok(Ok(response)) => self.bound(response, client, &exchange).await,
             Ok(Err(error)) => {
                 drop(client);
                 Err(self.explain(&error, &exchange).await)
@@ -180,14 +182,29 @@ impl Foreign {
         }
     }
 
-    fn bound(&self, response: wasmtime_wasi_http::handler::Response, client: Client) -> Result<Response, Failure> {
+    async fn bound(
+        &self,
+        response: wasmtime_wasi_http::handler::Response,
+        client: Client,
+        exchange: &Exchange,
+    ) -> Result<Response, Failure> {
         let declared = response.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
         let declared: Option<u64> = declared.and_then(|length| length.parse().ok());
         if declared.is_some_and(|length| length > self.max_response_bytes) {
             return Err(Failure::Trap("gave an answer that is over max_response_kib".into()));
         }
-        let body = |body| Body::new(exchange::Body::new(body, client, declared, self.max_response_bytes));
-        Ok(response.map(body))
+        let (head, body) = response.into_parts();
+        let mut body = exchange::Body::new(body, client, declared, self.max_response_bytes);
+        let Err(cut) = body.begin().await else { return Ok(Response::from_parts(head, Body::new(body))) };
+        drop(body);
+        if Instant::now() >= exchange.deadline() {
+            return Err(Failure::Timeout(self.deadline));
+        }
+        let words = match cut {
+            Cut::Died(words) => words,
+            cut => format!("{cut} {}", Self::last_words(exchange).await),
+        };
+        Err(Failure::Trap(format!("gave only the headers of an answer: {words}")))
     }
 
     async fn permit(&self) -> Option<OwnedSemaphorePermit> {
@@ -201,6 +218,12 @@ impl Foreign {
         }
     }
 
+    /// What a worker says that ends, by a trap or because nobody waits for it.
+    async fn last_words(exchange: &Exchange) -> String {
+        let words = tokio::time::timeout_at(exchange.deadline().into(), exchange.last_words()).await;
+        words.unwrap_or_default()
+    }
+
     async fn explain(&self, error: &wasmtime::Error, exchange: &Exchange) -> Failure {
         // The worker ends at the same deadline, and may be the first to see it.
         if Instant::now() >= exchange.deadline() || error.is::<ExpirationError>() {
@@ -209,9 +232,7 @@ impl Foreign {
         if let Some(failed) = error.downcast_ref::<InstantiationError<Arc<Exchange>>>() {
             return Failure::Trap(format!("cannot be instantiated: {:#}", failed.error));
         }
-        // The worker ends, by a trap or because nobody waits for an answer.
-        let words = tokio::time::timeout_at(exchange.deadline().into(), exchange.last_words()).await;
-        let words = words.unwrap_or_default();
+        let words = Self::last_words(exchange).await;
         Failure::Trap(if error.is::<TrapOrPanicError>() { words } else { format!("gave no answer: {error:#} {words}") })
     }
 }

@@ -8,6 +8,7 @@
 
 use axum::body::Bytes;
 use futures_util::task::AtomicWaker;
+use http_body_util::BodyExt;
 use hyper::body::{Body as _, Frame, SizeHint};
 use std::{
     pin::Pin,
@@ -16,10 +17,13 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll},
-    time::Instant,
+    time::{Duration, Instant},
 };
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 use wasmtime_wasi_http::WasiBody;
+
+/// How long the headers wait for the first bytes of the body.
+const READ_AHEAD: Duration = Duration::from_millis(10);
 
 pub struct Exchange {
     deadline: Instant,
@@ -27,6 +31,8 @@ pub struct Exchange {
     delivered: AtomicBool,
     /// The client wants no more of it.
     abandoned: AtomicBool,
+    /// The guest has returned, and so writes nothing more.
+    returned: AtomicBool,
     /// Why the instance is gone; told before it goes.
     words: OnceLock<String>,
     ended: Notify,
@@ -42,6 +48,7 @@ impl Exchange {
             deadline,
             delivered: AtomicBool::new(false),
             abandoned: AtomicBool::new(false),
+            returned: AtomicBool::new(false),
             words: OnceLock::new(),
             ended: Notify::new(),
             worker: AtomicWaker::new(),
@@ -66,6 +73,16 @@ impl Exchange {
     /// The worker wants to know of the client's side.
     pub fn watch(&self, context: &Context<'_>) {
         self.worker.register(context.waker());
+    }
+
+    /// Whether the guest has returned, and whether it is gone.
+    fn ends(&self) -> (bool, bool) {
+        (self.returned.load(Ordering::Acquire), self.words.get().is_some())
+    }
+
+    pub fn note_return(&self) {
+        self.returned.store(true, Ordering::Release);
+        self.body.wake();
     }
 
     /// The worker's last act, before it drops the instance.
@@ -116,6 +133,8 @@ pub enum Cut {
     Died(String),
     #[error("the guest broke off its answer: {0}")]
     Broken(wasmtime_wasi_http::Error),
+    #[error("the guest returned without ending its answer")]
+    Unfinished,
     #[error("the answer is over max_response_kib")]
     TooLarge,
 }
@@ -128,6 +147,8 @@ pub struct Body {
     declared: Option<u64>,
     /// Bytes that may still come.
     allowed: u64,
+    /// What was read ahead.
+    first: Option<Frame<Bytes>>,
     ended: bool,
 }
 
@@ -137,7 +158,16 @@ impl Body {
         if ended {
             client.delivered();
         }
-        Body { body, client, declared, allowed, ended }
+        Body { body, client, declared, allowed, first: None, ended }
+    }
+
+    /// Reads ahead, so that a guest that fails right after its headers can still
+    /// be answered for; not for long, as the first bytes may be far away.
+    pub async fn begin(&mut self) -> Result<(), Cut> {
+        if let Ok(Some(frame)) = tokio::time::timeout(READ_AHEAD, self.frame()).await {
+            self.first = Some(frame?);
+        }
+        Ok(())
     }
 
     fn count(&mut self, bytes: u64) -> Result<(), Cut> {
@@ -157,6 +187,18 @@ impl Body {
         self.ended = true;
         Poll::Ready(Some(Err(cut)))
     }
+
+    /// Why there is no more, now that there is no more: by the guest's will, if
+    /// it is not gone.
+    fn end(&mut self) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        if let Some(words) = self.client.0.words.get() {
+            let words = words.clone();
+            return self.fail(Cut::Died(words));
+        }
+        self.ended = true;
+        self.client.delivered();
+        Poll::Ready(None)
+    }
 }
 
 impl hyper::body::Body for Body {
@@ -164,30 +206,24 @@ impl hyper::body::Body for Body {
     type Error = Cut;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        if let Some(frame) = self.first.take() {
+            return Poll::Ready(Some(Ok(frame)));
+        }
         if self.ended {
             return Poll::Ready(None);
         }
         loop {
-            // Before the look at the words, so that none are missed.
+            // Both looks come before the one at the body: what happens in
+            // between is met there or wakes this up.
             self.client.0.body.register(cx.waker());
-            let frame = match Pin::new(&mut self.body).poll_frame(cx) {
-                Poll::Ready(frame) => frame,
-                // Nothing can come any more, whatever the body waits for.
-                Poll::Pending if self.client.0.words.get().is_some() => None,
+            let (returned, dead) = self.client.0.ends();
+            let data = match Pin::new(&mut self.body).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => frame.into_data(),
+                Poll::Ready(Some(Err(error))) => return self.fail(Cut::Broken(error)),
+                Poll::Ready(None) => return self.end(),
+                Poll::Pending if dead => return self.end(),
+                Poll::Pending if returned => return self.fail(Cut::Unfinished),
                 Poll::Pending => return Poll::Pending,
-            };
-            let data = match frame {
-                Some(Ok(frame)) => frame.into_data(),
-                Some(Err(error)) => return self.fail(Cut::Broken(error)),
-                None => {
-                    if let Some(words) = self.client.0.words.get() {
-                        let words = words.clone();
-                        return self.fail(Cut::Died(words));
-                    }
-                    self.ended = true;
-                    self.client.delivered();
-                    return Poll::Ready(None);
-                }
             };
             // Trailers could say what headers may not; nobody waits for them.
             let Ok(data) = data else { continue };
@@ -199,10 +235,11 @@ impl hyper::body::Body for Body {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ended
+        self.ended && self.first.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.declared.map(SizeHint::with_exact).unwrap_or_default()
+        let first = self.first.as_ref().and_then(Frame::data_ref).map_or(0, |data| data.len() as u64);
+        self.declared.map(|left| SizeHint::with_exact(left + first)).unwrap_or_default()
     }
 }

@@ -1,6 +1,7 @@
 //! The store of a guest, and what it may use.
 
 use super::{
+    World,
     exchange::Exchange,
     outbound::Outbound,
     worker::{Seat, Watch, Worker},
@@ -118,6 +119,13 @@ impl Factory {
         &self.stats
     }
 
+    fn world(&self) -> World {
+        match self.pre {
+            ProxyPre::P2(_) => World::Http02,
+            ProxyPre::P3(_) => World::Http03,
+        }
+    }
+
     /// A new instance, or why there is none: with the guest's last words.
     pub async fn create(&self) -> anyhow::Result<(Store<State>, Proxy, Arc<Seat>)> {
         let seat = Arc::new(Seat::default());
@@ -125,6 +133,7 @@ impl Factory {
         let created = tokio::time::timeout(self.deadline, self.pre.instantiate_async(&mut store)).await;
         let created = created.with_context(|| format!("it takes longer than {:?}", self.deadline))?;
         let proxy = created.map_err(|error| anyhow::anyhow!("{error:#} {}", store.data().last_words()))?;
+        seat.note_instantiated();
         Ok((store, proxy, seat))
     }
 
@@ -163,12 +172,13 @@ impl HandlerState for Factory {
 
     async fn instantiate(&self) -> wasmtime::Result<Instance<State, Watch, Worker>> {
         let (store, proxy, seat) = self.create().await.map_err(wasmtime::Error::from_anyhow)?;
+        let world = self.world();
         Ok(Instance {
             store,
             proxy,
             view: State::http,
-            expiration: Watch::new(Arc::clone(&seat), self.closed.clone()),
-            state: Worker::new(seat, &self.limits, self.name.clone()),
+            expiration: Watch::new(Arc::clone(&seat), world, self.closed.clone()),
+            state: Worker::new(seat, world, &self.limits, self.name.clone()),
         })
     }
 }

@@ -4,7 +4,7 @@
 //! but a trap, and a deadline too, ends them all. The next one comes in when
 //! the client has the whole answer and the guest has nothing left to do.
 
-use super::{exchange::Exchange, instance::State};
+use super::{World, exchange::Exchange, instance::State};
 use crate::config::Limits;
 use std::{
     pin::Pin,
@@ -33,6 +33,8 @@ pub struct Seat {
     /// nothing.
     ended: AtomicBool,
     memory: AtomicUsize,
+    /// What it had when it was new: an interpreter begins with a lot.
+    initial_memory: AtomicUsize,
 }
 
 impl Default for Seat {
@@ -42,6 +44,7 @@ impl Default for Seat {
             idle: AtomicBool::new(true),
             ended: AtomicBool::new(false),
             memory: AtomicUsize::new(0),
+            initial_memory: AtomicUsize::new(0),
         }
     }
 }
@@ -49,6 +52,15 @@ impl Default for Seat {
 impl Seat {
     pub fn note_memory(&self, bytes: usize) {
         self.memory.store(bytes, Ordering::Relaxed);
+    }
+
+    /// The instance is there; what its memory has now is what it needs.
+    pub fn note_instantiated(&self) {
+        self.initial_memory.store(self.memory.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+
+    fn growth(&self) -> usize {
+        self.memory.load(Ordering::Relaxed).saturating_sub(self.initial_memory.load(Ordering::Relaxed))
     }
 
     fn present(&self) -> MutexGuard<'_, Option<Arc<Exchange>>> {
@@ -75,9 +87,12 @@ pub struct Worker {
 }
 
 impl Worker {
-    pub fn new(seat: Arc<Seat>, limits: &Limits, name: String) -> Worker {
-        let (reuse, recycle_above) = (limits.reuse as usize, limits.recycle_above_mib << 20);
-        Worker { seat, reuse, recycle_above, name }
+    pub fn new(seat: Arc<Seat>, world: World, limits: &Limits, name: String) -> Worker {
+        let reuse = match world {
+            World::Http02 => 1,
+            World::Http03 => limits.reuse as usize,
+        };
+        Worker { seat, reuse, recycle_above: limits.recycle_above_mib << 20, name }
     }
 }
 
@@ -89,9 +104,10 @@ impl WorkerState for Worker {
         if concurrent > 0 || !self.seat.is_free() {
             return ShouldAccept::No;
         }
-        // A grown instance serves its first call even so: no other is smaller.
-        let worn = total >= self.reuse || self.seat.memory.load(Ordering::Relaxed) > self.recycle_above;
-        if total > 0 && worn { ShouldAccept::Never } else { ShouldAccept::Yes }
+        if total >= self.reuse || self.seat.growth() > self.recycle_above {
+            return ShouldAccept::Never;
+        }
+        ShouldAccept::Yes
     }
 
     /// The future would end a call inside of the event loop, which may not be
@@ -130,6 +146,7 @@ impl WorkerState for Worker {
 /// Ends the worker, from outside of the guest's event loop.
 pub struct Watch {
     seat: Arc<Seat>,
+    world: World,
     timer: Pin<Box<Sleep>>,
     /// When the worker became idle.
     since: Option<Instant>,
@@ -137,9 +154,10 @@ pub struct Watch {
 }
 
 impl Watch {
-    pub fn new(seat: Arc<Seat>, closed: CancellationToken) -> Watch {
+    pub fn new(seat: Arc<Seat>, world: World, closed: CancellationToken) -> Watch {
         Watch {
             seat,
+            world,
             timer: Box::pin(tokio::time::sleep(KEEP)),
             since: None,
             closed: Box::pin(closed.cancelled_owned()),
@@ -178,9 +196,15 @@ impl WorkerExpiration for Watch {
         if exchange.is_abandoned() {
             return self.end();
         }
-        // The worker asks `should_accept_request` only when it is polled.
-        if status == WorkerStatus::Idle && !self.seat.idle.swap(true, Ordering::Relaxed) && exchange.is_delivered() {
-            cx.waker().wake_by_ref();
+        if status == WorkerStatus::Idle && !self.seat.idle.swap(true, Ordering::Relaxed) {
+            // In 0.3 the body may be one that the host brings to its end alone.
+            if self.world == World::Http02 {
+                exchange.note_return();
+            }
+            // The worker asks `should_accept_request` only when it is polled.
+            if exchange.is_delivered() {
+                cx.waker().wake_by_ref();
+            }
         }
         self.poll_timer(exchange.deadline(), cx)
     }
