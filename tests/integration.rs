@@ -9,6 +9,7 @@
 //! - `foreign`: components of the `wasi:http` worlds, in Rust and JavaScript.
 //! - `openapi`: the description of the API against the API.
 //! - `cli`, `dev`: the commands of `shema`.
+//! - `console`: the page of the control listener.
 //! - `statements`: every SQL file, against the schema and the rights of its role.
 
 mod harness;
@@ -22,6 +23,7 @@ mod booking_races;
 mod capabilities;
 mod chat;
 mod cli;
+mod console;
 mod courses;
 mod decisions;
 mod dependencies;

@@ -3,11 +3,13 @@
 //! control token.
 //!
 //! - `components`: what runs, and changing it.
+//! - `console`: all of this on a page.
 //! - `events`: what happens, as it happens.
 //! - `logs`: what components have said lately.
 //! - `metrics`: how much and how fast.
 
 mod components;
+mod console;
 mod events;
 mod logs;
 mod metrics;
@@ -69,7 +71,12 @@ pub fn router(
         // `deploy` counts by itself, to answer in its own words.
         .layer(DefaultBodyLimit::disable())
         .layer(middleware::from_fn_with_state(Arc::clone(&control), authorize));
-    Router::new().route("/health", get(health)).merge(guarded).with_state(control)
+    let open = Router::new()
+        .route("/health", get(health))
+        .route("/", get(console::page))
+        .route("/console.js", get(console::script))
+        .route("/console.css", get(console::style));
+    open.merge(guarded).with_state(control)
 }
 
 async fn authorize(State(control): State<Arc<Control>>, request: Request, next: Next) -> Response {
