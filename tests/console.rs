@@ -1,7 +1,7 @@
 //! The page of the control listener. What it does is done in a browser; here is
 //! what a browser relies on.
 
-use crate::harness::{Api, Answer, shared};
+use crate::harness::{Answer, Api, shared};
 
 async fn get(path: &str) -> Answer {
     Api::new(&shared().control).get(path).await
