@@ -81,8 +81,10 @@ pub struct Deployer {
     behind: Mutex<BTreeMap<String, String>>,
     /// Artifacts as they were known last.
     seen: Mutex<Vec<Artifact>>,
-    /// Another host has said something.
+    /// Another host has said something: wakes whoever waits for the others …
     woken: Notify,
+    /// … and this host, to look what it is.
+    heard: Notify,
     address: Mutex<Address>,
     neighbours: Mutex<node::Neighbours>,
 }
@@ -180,6 +182,7 @@ impl Deployer {
             behind: Mutex::default(),
             seen: Mutex::default(),
             woken: Notify::new(),
+            heard: Notify::new(),
             address: Mutex::default(),
             neighbours: Mutex::default(),
         })

@@ -7,8 +7,8 @@ use super::{
     fence::FENCED_AFTER,
     table::{self, Beat, Other, Row, Wanted},
 };
-use crate::{leader::within, notice::Kind};
-use anyhow::{Context, Result, ensure};
+use crate::notice::Kind;
+use anyhow::{Result, ensure};
 use chrono::{DateTime, Utc};
 use sqlx::{
     Executor,
@@ -25,6 +25,7 @@ use uuid::Uuid;
 /// A notification may be lost with its connection: the table is looked at this
 /// often anyway, and the others are told that this host lives.
 const BEAT: Duration = Duration::from_secs(1);
+const PING_EVERY: Duration = Duration::from_secs(5);
 const BACK_OFF: Duration = Duration::from_millis(500);
 
 /// Under which URLs this host is reached.
@@ -55,19 +56,9 @@ impl Deployer {
 
     /// Follows the cluster until `stop`.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
-        // Of its own, since it listens all the time.
-        let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(self.options.clone());
-        let mut with_others = true;
-        let for_ever = async {
-            loop {
-                if let Err(error) = self.follow(&pool, &mut with_others).await {
-                    self.tell_once(&mut with_others, false, || format!("This host has lost the database: {error:#}."));
-                    tokio::time::sleep(BACK_OFF).await;
-                }
-            }
-        };
         tokio::select! {
-            () = for_ever => (),
+            () = self.listen() => (),
+            () = self.follow() => (),
             () = stop.cancelled() => (),
         }
         if let Err(error) = self.table.leave().await {
@@ -75,30 +66,59 @@ impl Deployer {
         }
     }
 
-    async fn follow(self: &Arc<Self>, pool: &sqlx::PgPool, with_others: &mut bool) -> Result<()> {
-        let mut listener = within(PgListener::connect_with(pool)).await?;
-        within(listener.listen(table::CHANNEL)).await?;
+    async fn listen(&self) {
+        // Of its own, since it listens all the time.
+        let options = self.options.clone().application_name("shema/listener");
+        let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(options);
         loop {
-            let end = tokio::time::Instant::now() + BEAT;
-            let behind = self.fence.is_up();
-            if behind {
-                let message =
-                    || "This host may be behind the others, and answers nothing until it has caught up.".to_owned();
-                self.tell_once(with_others, false, message);
+            if let Err(error) = self.hear(&pool).await {
+                tracing::debug!("cannot listen for changes, and looks for them instead: {error:#}");
             }
-            let current = (!behind || self.round(false).await?) && self.round(true).await?;
-            if current {
-                self.tell_once(with_others, true, || "This host has caught up with the cluster.".to_owned());
-            }
-            // A connection that has died in silence brings no notifications.
-            within_lease(listener.execute("select 1")).await?;
-            // None: the connection was lost, and with it perhaps notifications.
-            while let Ok(woken) = tokio::time::timeout_at(end, listener.try_recv()).await {
-                woken.context("listening for changes")?;
-                self.woken.notify_waiters();
-                self.look_and_tell().await?;
+            tokio::time::sleep(BACK_OFF).await;
+        }
+    }
+
+    async fn hear(&self, pool: &sqlx::PgPool) -> Result<()> {
+        let mut listener = within_lease(PgListener::connect_with(pool)).await?;
+        within_lease(listener.listen(table::CHANNEL)).await?;
+        loop {
+            // At the beginning too: something may have been missed before.
+            self.woken.notify_waiters();
+            self.heard.notify_one();
+            match tokio::time::timeout(PING_EVERY, listener.try_recv()).await {
+                // Without a notification: there is a new connection.
+                Ok(heard) => drop(heard?),
+                // A connection that has died in silence brings none.
+                Err(_) => drop(within_lease(listener.execute("select 1")).await?),
             }
         }
+    }
+
+    async fn follow(self: &Arc<Self>) {
+        let mut with_others = true;
+        loop {
+            if let Err(error) = self.keep_up(&mut with_others).await {
+                self.tell_once(&mut with_others, false, || format!("This host has lost the database: {error:#}."));
+                tokio::time::sleep(BACK_OFF).await;
+            }
+        }
+    }
+
+    async fn keep_up(self: &Arc<Self>, with_others: &mut bool) -> Result<()> {
+        let end = tokio::time::Instant::now() + BEAT;
+        let behind = self.fence.is_up();
+        if behind {
+            let message = "This host may be behind the others, and answers nothing until it has caught up.";
+            self.tell_once(with_others, false, || message.to_owned());
+        }
+        let current = (!behind || self.round(false).await?) && self.round(true).await?;
+        if current {
+            self.tell_once(with_others, true, || "This host has caught up with the cluster.".to_owned());
+        }
+        while tokio::time::timeout_at(end, self.heard.notified()).await.is_ok() {
+            self.look_and_tell().await?;
+        }
+        Ok(())
     }
 
     fn tell_once(&self, state: &mut bool, new: bool, message: impl FnOnce() -> String) {
