@@ -6,14 +6,20 @@
 //! own speed changes from minute to minute.
 //!
 //! - `peers`: against a native axum server, `wasmtime serve` and Hono on Node.
+//! - `swap`: versions that come and go while clients ask.
 //! - `load`: the client that asks, in this process.
+//! - `control`: the operator who changes things meanwhile.
 //! - `native`: the native server, in a process of its own.
 //! - `place`: Postgres, the host under test and other processes.
+//! - `stage`: what the host under test is given.
 
+mod control;
 mod load;
 mod native;
 mod peers;
 mod place;
+mod stage;
+mod swap;
 
 use clap::{Parser, Subcommand};
 
@@ -22,9 +28,9 @@ use clap::{Parser, Subcommand};
 struct Cli {
     #[command(subcommand)]
     proof: Proof,
-    /// Seconds of each measurement.
-    #[arg(long, global = true, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=300))]
-    seconds: u64,
+    /// Seconds of each measurement; 5, or 12 for `swap`, which makes a minute of swapping.
+    #[arg(long, global = true, value_parser = clap::value_parser!(u64).range(1..=300))]
+    seconds: Option<u64>,
     /// Measurements of each kind, in turns.
     #[arg(long, global = true, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=50))]
     rounds: u64,
@@ -37,6 +43,8 @@ struct Cli {
 enum Proof {
     /// Throughput and latency beside other servers that do the same.
     Peers,
+    /// Requests, memory and time while components are swapped.
+    Swap,
     /// The native server, as `peers` starts it.
     #[command(hide = true)]
     Native { database_url: String, access_secret: String },
@@ -46,7 +54,14 @@ fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
     let runtime = tokio::runtime::Runtime::new()?;
     match cli.proof {
-        Proof::Peers => runtime.block_on(peers::run(cli.seconds, cli.rounds)),
+        Proof::Peers => runtime.block_on(peers::run(cli.seconds.unwrap_or(5), cli.rounds)),
+        Proof::Swap => runtime.block_on(swap::run(cli.seconds.unwrap_or(12), cli.rounds, cli.seed)),
         Proof::Native { database_url, access_secret } => runtime.block_on(native::serve(&database_url, &access_secret)),
     }
+}
+
+/// The middle one; NaN if there is none.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }

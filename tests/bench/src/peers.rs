@@ -3,24 +3,21 @@
 
 use crate::{
     load::{self, Measured, Request},
+    median,
     place::{self, Postgres, Process, Scratch, root},
+    stage::{ACCESS_SECRET, COURSES, Stage, course, fill, log_in},
 };
 use anyhow::{Context, Result, ensure};
 use serde_json::{Map, Value, json};
-use sqlx::{Connection, PgConnection};
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
     path::Path,
     process::{Command, Stdio},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-/// Secrets of the host under test, so that the others can check its tokens.
-const ACCESS_SECRET: &str = "access-secret-of-the-bench-0123456789";
-const PASSWORD: &str = "Bench-passw0rd";
-/// Rows that the list is read from.
-const COURSES: i32 = 1_000;
 const WARM_UP: Duration = Duration::from_secs(1);
 
 /// One server that is asked.
@@ -38,11 +35,17 @@ type Results = BTreeMap<(&'static str, &'static str), Vec<Measured>>;
 pub async fn run(seconds: u64, rounds: u64) -> Result<()> {
     let mut notes = Vec::new();
     let scratch = Scratch::new()?;
-    let shema = place::build_host()?;
-    let components = place::build_components(&shema, scratch.path(), "hello")?;
-    let postgres = Postgres::start(scratch.path()).await?;
-    let outcome = compare(&shema, &components, &scratch, &postgres, seconds, rounds, &mut notes).await;
-    postgres.stop().await;
+    let mut postgres = None;
+    let work = async {
+        let shema = place::build_host()?;
+        let components = place::build_components(&shema, scratch.path(), "hello")?;
+        let postgres = postgres.insert(Postgres::start(scratch.path()).await?);
+        compare(&shema, &components, &scratch, postgres, seconds, rounds, &mut notes).await
+    };
+    let outcome = place::unless_stopped(work).await;
+    if let Some(postgres) = postgres {
+        postgres.stop().await;
+    }
     let mut result = outcome?;
     result.insert("notes".into(), json!(notes));
     println!("{}", Value::Object(result));
@@ -59,11 +62,11 @@ async fn compare(
     notes: &mut Vec<String>,
 ) -> Result<Map<String, Value>> {
     let url = postgres.url("bench");
-    let start = || start_host(shema, components, scratch.path(), &url);
+    let stage = Stage { shema, components, database: &url, redis: None };
     // Once for the cache of machine code and the migrations, as after a deploy.
-    start()?.kill()?;
+    stage.start(scratch.path()).await?.process.kill()?;
     let begun = Instant::now();
-    let host = start()?;
+    let host = stage.start(scratch.path()).await?.process;
     let cold_start = begun.elapsed();
     // With no connection to the database and no warm instance yet.
     let first_call = load::once(host.address, &Request::get("/api/courses")).await?;
@@ -74,9 +77,9 @@ async fn compare(
     let mut peers = vec![Peer { name: "shema", address: host.address, no_db_only: false, _process: host }];
     let mut native = Command::new(std::env::current_exe()?);
     native.args(["native", &url, ACCESS_SECRET]);
-    let process = place::start(&mut native, scratch.path(), "native")?;
+    let process = place::start(&mut native, scratch.path(), "native").await?;
     peers.push(Peer { name: "native", address: process.address, no_db_only: false, _process: process });
-    match hono(scratch.path(), postgres) {
+    match hono(scratch.path(), postgres).await {
         Ok(process) => {
             peers.push(Peer { name: "hono", address: process.address, no_db_only: false, _process: process });
         }
@@ -116,78 +119,18 @@ async fn compare(
     Ok(result)
 }
 
-fn start_host(shema: &Path, components: &Path, dir: &Path, url: &str) -> Result<Process> {
-    let config = dir.join("host.toml");
-    let base = std::fs::read_to_string(root().join("host/host.toml"))?;
-    std::fs::write(&config, format!("{base}\n[components.hello]\nmounts = [\"/hello\"]\n"))?;
-    let text = |path: &Path| path.to_str().map(String::from).context("the path is no text");
-    let (config, components) = (text(&config)?, text(components)?);
-    let settings = [
-        ("SHEMA_CONFIG", config.as_str()),
-        ("SHEMA_COMPONENTS", components.as_str()),
-        ("DATABASE_URL", url),
-        ("JWT_SECRET", ACCESS_SECRET),
-        ("RATE_LIMIT_ENABLED", "false"),
-        // The others write no line per request either.
-        ("RUST_LOG", "warn"),
-    ];
-    place::start_host(shema, dir, &settings)
-}
-
-async fn fill(url: &str) -> Result<()> {
-    let mut connection = PgConnection::connect(url).await?;
-    sqlx::query(
-        "insert into course.courses (title, description, level, price_per_session, duration_minutes, instrument)
-         select 'Course ' || n, 'A course that is read by a benchmark', 'beginner', 100000 + n, 60, 'piano'
-         from generate_series(1, $1) n",
-    )
-    .bind(COURSES)
-    .execute(&mut connection)
-    .await?;
-    let hash = host::capability::tokens::hash_password(PASSWORD).map_err(|error| anyhow::anyhow!("{error}"))?;
-    sqlx::query(
-        "insert into public.users (full_name, email, password_hash, role) values ('Bench', 'bench@example.org', $1, 'admin')",
-    )
-    .bind(hash)
-    .execute(&mut connection)
-    .await?;
-    sqlx::query("analyze").execute(&mut connection).await?;
-    connection.close().await?;
-    Ok(())
-}
-
-async fn log_in(address: SocketAddr) -> Result<String> {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let body = json!({ "email": "bench@example.org", "password": PASSWORD }).to_string();
-    let request = format!(
-        "POST /api/auth/login HTTP/1.1\r\nhost: bench\r\nconnection: close\r\ncontent-type: application/json\r\n\
-         content-length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    let mut stream = tokio::net::TcpStream::connect(address).await?;
-    stream.write_all(request.as_bytes()).await?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await?;
-    let (_, body) = answer.split_once("\r\n\r\n").context("no answer to the login")?;
-    let body: Value = serde_json::from_str(body)?;
-    body["data"]["accessToken"].as_str().map(String::from).with_context(|| format!("the login failed: {body}"))
-}
-
 /// The requests by name.
 async fn requests(url: &str, token: &str) -> Result<Vec<(&'static str, Request)>> {
-    let mut connection = PgConnection::connect(url).await?;
-    let id: uuid::Uuid = sqlx::query_scalar("select id from course.courses where title = 'Course 500'")
-        .fetch_one(&mut connection)
-        .await?;
+    let id = course(url).await?;
     let post = Request {
         method: "POST",
         path: "/api/courses".into(),
         token: Some(token.to_owned()),
-        body: Some(|number| {
+        body: Some(Arc::new(|number| {
             json!({ "title": format!("New {number}"), "level": "beginner", "price_per_session": 100000,
                     "duration_minutes": 60 })
             .to_string()
-        }),
+        })),
         expect: 201,
     };
     Ok(vec![
@@ -198,7 +141,7 @@ async fn requests(url: &str, token: &str) -> Result<Vec<(&'static str, Request)>
     ])
 }
 
-fn hono(dir: &Path, postgres: &Postgres) -> Result<Process> {
+async fn hono(dir: &Path, postgres: &Postgres) -> Result<Process> {
     let place = root().join("target/bench-hono");
     std::fs::create_dir_all(&place)?;
     for name in ["package.json", "server.mjs"] {
@@ -209,7 +152,7 @@ fn hono(dir: &Path, postgres: &Postgres) -> Result<Process> {
     ensure!(npm.status().context("npm is not there")?.success(), "npm install failed");
     let mut node = Command::new("node");
     node.current_dir(&place).arg("server.mjs").args([&postgres.socket(), "bench", ACCESS_SECRET]);
-    place::start(&mut node, dir, "hono")
+    place::start(&mut node, dir, "hono").await
 }
 
 fn wasmtime_serve(_dir: &Path) -> Result<Process> {
@@ -243,11 +186,6 @@ fn ratio(results: &Results, request: &'static str, other: &'static str, of: fn(&
     };
     let ratios = ours.iter().zip(theirs).map(|(ours, theirs)| of(ours) / of(theirs)).collect();
     json!((median(ratios) * 1000.0).round() / 1000.0)
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 fn print(results: &Results, requests: &[(&'static str, Request)], peers: &[Peer]) {

@@ -1,7 +1,7 @@
 //! Where a proof takes place: Postgres, the host under test, other processes.
 //! All end with this process.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use host::embedded::Cluster;
 use serde_json::Value;
 use sqlx::{Connection, Executor, PgConnection};
@@ -12,6 +12,7 @@ use std::{
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
+use tokio::signal::unix::{SignalKind, signal};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -50,9 +51,15 @@ impl Postgres {
         let path = std::env::var_os("PATH");
         let cluster = Cluster::start(&dir.join("postgres"), None, path.as_deref()).await?;
         let postgres = Postgres { cluster };
-        let mut connection = PgConnection::connect(&postgres.url("postgres")).await?;
-        connection.execute("create database bench").await?;
+        postgres.create("bench").await?;
         Ok(postgres)
+    }
+
+    /// A new, empty database.
+    pub async fn create(&self, name: &str) -> Result<()> {
+        let mut connection = PgConnection::connect(&self.url("postgres")).await?;
+        connection.execute(sqlx::AssertSqlSafe(format!("create database {name}"))).await?;
+        Ok(())
     }
 
     pub fn url(&self, name: &str) -> String {
@@ -90,6 +97,42 @@ impl Process {
     }
 }
 
+/// The host under test.
+pub struct Host {
+    pub process: Process,
+    pub control: SocketAddr,
+    pub token: String,
+}
+
+/// Runs a proof until it is done or somebody stops it; then what it holds is
+/// dropped in order, and nothing stays behind.
+pub async fn unless_stopped<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        // The signals first, so that they are listened to before the work begins.
+        biased;
+        _ = tokio::signal::ctrl_c() => bail!("stopped"),
+        _ = terminate.recv() => bail!("stopped"),
+        done = work => done,
+    }
+}
+
+/// A Redis on a socket in `dir`, without files; None where none is installed.
+pub async fn start_redis(dir: &Path) -> Result<Option<(Process, String)>> {
+    let on_path = |name: &str| {
+        std::env::split_paths(&std::env::var_os("PATH")?).map(|dir| dir.join(name)).find(|file| file.is_file())
+    };
+    let Some(program) = ["redis-server", "valkey-server"].into_iter().find_map(on_path) else { return Ok(None) };
+    let socket = dir.join("redis.sock");
+    let mut command = Command::new(program);
+    command.args(["--port", "0", "--save", "", "--appendonly", "no", "--unixsocket"]).arg(&socket);
+    let mut child = die_with_us(&mut command, &dir.join("redis.log"))?;
+    let connects = || std::os::unix::net::UnixStream::connect(&socket).ok();
+    wait_for(&mut child, connects).await.context("Redis did not start")?;
+    let process = Process { child, address: SocketAddr::from(([0, 0, 0, 0], 0)) };
+    Ok(Some((process, format!("redis+unix://{}", socket.display()))))
+}
+
 /// Builds the host in release; cargo does nothing if nothing has changed. Named
 /// together with this package, so that both ask for the same features and the
 /// dependencies are not compiled twice.
@@ -105,52 +148,70 @@ pub fn build_host() -> Result<PathBuf> {
     binaries.find(|path| path.ends_with("shema")).context("cargo names no binary")
 }
 
-/// Builds the components and a fixture, and puts them into one directory.
+/// Builds the components and puts them into one directory, with a fixture.
 pub fn build_components(shema: &Path, dir: &Path, fixture: &str) -> Result<PathBuf> {
     let built = Command::new(shema).current_dir(root()).arg("build").status()?;
     ensure!(built.success(), "the components were not built");
-    let mut cargo = Command::new("cargo");
-    cargo.current_dir(root()).args(["build", "--target", "wasm32-wasip2", "--profile", "component", "-p", fixture]);
-    let output = cargo.arg("--message-format=json-render-diagnostics").stderr(Stdio::inherit()).output()?;
-    ensure!(output.status.success(), "{fixture} was not built");
-    let messages = String::from_utf8(output.stdout)?;
-    let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let mut files = messages.filter_map(|message| Some(message.get("filenames")?.get(0)?.as_str()?.to_owned()));
-    let wasm = files.find(|file| file.ends_with(&format!("/{fixture}.wasm"))).context("cargo names no component")?;
     let target = dir.join("components");
     fs::create_dir_all(&target)?;
     for entry in fs::read_dir(root().join("target/components"))? {
         let path = entry?.path();
         fs::copy(&path, target.join(path.file_name().context("a name")?))?;
     }
-    fs::copy(wasm, target.join(format!("{fixture}.wasm")))?;
+    fs::write(target.join(format!("{fixture}.wasm")), build_fixture(fixture, &[])?)?;
     Ok(target)
 }
 
+/// Builds a fixture with some of its features; returns its bytes, since the next
+/// build with others takes its place.
+pub fn build_fixture(name: &str, features: &[&str]) -> Result<Vec<u8>> {
+    let mut cargo = Command::new("cargo");
+    cargo.current_dir(root()).args(["build", "--target", "wasm32-wasip2", "--profile", "component", "-p", name]);
+    cargo.args(["--features", &features.join(",")]);
+    let output = cargo.arg("--message-format=json-render-diagnostics").stderr(Stdio::inherit()).output()?;
+    ensure!(output.status.success(), "{name} was not built");
+    let messages = String::from_utf8(output.stdout)?;
+    let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let files: Vec<String> = messages.filter_map(|message| first_file(&message)).collect();
+    let wasm = files.iter().find(|file| file.ends_with(&format!("/{}.wasm", name.replace('-', "_"))));
+    Ok(fs::read(wasm.context("cargo names no component")?)?)
+}
+
+fn first_file(message: &Value) -> Option<String> {
+    Some(message.get("filenames")?.get(0)?.as_str()?.to_owned())
+}
+
 /// Starts the host on a free port and waits until it answers.
-pub fn start_host(shema: &Path, dir: &Path, settings: &[(&str, &str)]) -> Result<Process> {
+pub async fn start_host(shema: &Path, dir: &Path, settings: &[(&str, &str)]) -> Result<Host> {
     let listen = dir.join("listen.json");
     let _ = fs::remove_file(&listen);
     let mut command = Command::new(shema);
     command.current_dir(dir).arg("serve").env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
     command.env("SHEMA_DATA_DIR", dir).env("SHEMA_LISTEN", "127.0.0.1:0").env("SHEMA_CONTROL_LISTEN", "127.0.0.1:0");
     command.envs(settings.iter().copied());
-    let mut child = die_with_us(&mut command, &dir.join("host.log"))?;
-    let address = wait_for(&mut child, || {
-        let note: Value = serde_json::from_slice(&fs::read(&listen).ok()?).ok()?;
-        note["public"].as_str()?.strip_prefix("http://")?.parse().ok()
-    });
-    let address = address.with_context(|| format!("the host did not start; see {}", dir.join("host.log").display()))?;
-    Ok(Process { child, address })
+    let child = die_with_us(&mut command, &dir.join("host.log"))?;
+    // Killed with this from here on, also if it never answers.
+    let mut process = Process { child, address: SocketAddr::from(([0, 0, 0, 0], 0)) };
+    let note = wait_for(&mut process.child, || serde_json::from_slice::<Value>(&fs::read(&listen).ok()?).ok()).await;
+    let note = note.with_context(|| format!("the host did not start; see {}", dir.join("host.log").display()))?;
+    let address = |key: &str| -> Result<SocketAddr> {
+        let url = note[key].as_str().and_then(|url| url.strip_prefix("http://"));
+        Ok(url.with_context(|| format!("listen.json names no {key}"))?.parse()?)
+    };
+    process.address = address("public")?;
+    let token = note["control_token"].as_str().context("listen.json names no token")?.to_owned();
+    Ok(Host { process, control: address("control")?, token })
 }
 
 /// Starts a server that prints its port as its first line.
-pub fn start(command: &mut Command, dir: &Path, name: &str) -> Result<Process> {
+pub async fn start(command: &mut Command, dir: &Path, name: &str) -> Result<Process> {
     let log = dir.join(format!("{name}.log"));
-    let mut child = die_with_us(command, &log)?;
-    let port = wait_for(&mut child, || fs::read_to_string(&log).ok()?.lines().next()?.trim().parse().ok());
-    let port: u16 = port.with_context(|| format!("{name} did not start; see {}", log.display()))?;
-    Ok(Process { child, address: SocketAddr::from(([127, 0, 0, 1], port)) })
+    let child = die_with_us(command, &log)?;
+    let mut process = Process { child, address: SocketAddr::from(([127, 0, 0, 1], 0)) };
+    let port = || fs::read_to_string(&log).ok()?.lines().next()?.trim().parse().ok();
+    let port = wait_for(&mut process.child, port).await;
+    process.address.set_port(port.with_context(|| format!("{name} did not start; see {}", log.display()))?);
+    Ok(process)
 }
 
 fn die_with_us(command: &mut Command, log: &Path) -> Result<Child> {
@@ -164,7 +225,7 @@ fn die_with_us(command: &mut Command, log: &Path) -> Result<Child> {
     command.spawn().with_context(|| format!("cannot run {}", command.get_program().display()))
 }
 
-fn wait_for<T>(child: &mut Child, mut ready: impl FnMut() -> Option<T>) -> Option<T> {
+async fn wait_for<T>(child: &mut Child, mut ready: impl FnMut() -> Option<T>) -> Option<T> {
     let until = Instant::now() + PATIENCE;
     while Instant::now() < until {
         if let Some(value) = ready() {
@@ -173,7 +234,7 @@ fn wait_for<T>(child: &mut Child, mut ready: impl FnMut() -> Option<T>) -> Optio
         if child.try_wait().ok()?.is_some() {
             return None;
         }
-        std::thread::sleep(Duration::from_millis(2));
+        tokio::time::sleep(Duration::from_millis(2)).await;
     }
     None
 }

@@ -1,0 +1,183 @@
+//! A host with its artifacts, ready to be asked and changed.
+
+use super::{
+    Ground,
+    traffic::{Expected, Lane},
+};
+use crate::{
+    control::{Change, Control},
+    load::{Body, Request},
+    place::{self, Host},
+    stage::{self, Stage},
+};
+use anyhow::{Context, Result};
+use serde_json::json;
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::SeqCst},
+    },
+};
+use uuid::Uuid;
+
+/// What the versions of `hello` say.
+pub const FIRST: &str = "Hello, world!";
+pub const SECOND: &str = "Hello again!";
+
+/// Artifacts that versions are made of.
+pub struct Artifacts {
+    pub hello: Vec<u8>,
+    /// The same, with another answer.
+    pub second: Vec<u8>,
+    /// The same; traps once in five requests.
+    pub flaky: Vec<u8>,
+    pub course: Vec<u8>,
+    pub booking: Vec<u8>,
+    seed: u64,
+    made: AtomicU64,
+}
+
+impl Artifacts {
+    pub fn build(components: &Path, seed: u64) -> Result<Artifacts> {
+        let read = |name: &str| {
+            let path = components.join(format!("{name}.wasm"));
+            std::fs::read(&path).with_context(|| path.display().to_string())
+        };
+        Ok(Artifacts {
+            hello: read("hello")?,
+            second: place::build_fixture("hello", &["second"])?,
+            flaky: place::build_fixture("hello", &["flaky"])?,
+            course: read("course")?,
+            booking: read("booking")?,
+            seed,
+            made: AtomicU64::new(0),
+        })
+    }
+
+    /// An artifact that does the same and that no host has seen yet: a custom
+    /// section at the end makes it another version.
+    pub fn fresh(&self, artifact: &[u8]) -> Vec<u8> {
+        let number = self.made.fetch_add(1, SeqCst);
+        let name = b"bench";
+        let payload = [self.seed.to_le_bytes(), number.to_le_bytes()].concat();
+        let length = 1 + name.len() + payload.len();
+        // Section 0; both lengths are below 128, and so one byte of LEB128.
+        let head = [0, length as u8, name.len() as u8];
+        [artifact, &head, name, &payload].concat()
+    }
+}
+
+/// A host that answers, with an operator beside it.
+pub struct Scene<'a> {
+    pub host: Host,
+    pub control: Control,
+    pub artifacts: &'a Artifacts,
+    pub database: String,
+    pub course: Arc<Expected>,
+    pub booking: Arc<Expected>,
+    pub hello: Arc<Expected>,
+    token: String,
+    course_id: Uuid,
+}
+
+impl<'a> Scene<'a> {
+    pub async fn set(ground: &Ground<'_>, artifacts: &'a Artifacts) -> Result<Scene<'a>> {
+        let database = ground.postgres.url("bench");
+        let stage =
+            Stage { shema: ground.shema, components: ground.components, database: &database, redis: ground.redis };
+        let host = stage.start(&ground.scratch.join("host")).await?;
+        stage::fill(&database).await?;
+        let scene = Scene {
+            control: Control::of(&host),
+            artifacts,
+            course: Expected::new("course"),
+            booking: Expected::new("booking"),
+            hello: Expected::new("hello"),
+            token: stage::log_in(host.process.address).await?,
+            course_id: stage::course(&database).await?,
+            database,
+            host,
+        };
+        // As the host has loaded them at its start.
+        for (expected, artifact, says) in [
+            (&scene.course, &artifacts.course, None),
+            (&scene.booking, &artifacts.booking, None),
+            (&scene.hello, &artifacts.hello, Some(FIRST)),
+        ] {
+            scene.deploy(expected, artifact, says, "").await?;
+        }
+        Ok(scene)
+    }
+
+    /// Uploads a version; with an empty query it is live when this returns.
+    pub async fn deploy(
+        &self,
+        expected: &Expected,
+        artifact: &[u8],
+        says: Option<&'static str>,
+        query: &str,
+    ) -> Result<Change> {
+        // Its name is known before the host has answered, and so may answer.
+        expected.add(host::component::artifact::VersionId::of(artifact).as_str(), says);
+        if query.is_empty() {
+            expected.unsettle();
+        }
+        let change = self.control.deploy(expected.component, query, artifact).await?;
+        if query.is_empty() {
+            expected.settle(&change.version);
+        }
+        Ok(change)
+    }
+
+    pub async fn activate(&self, expected: &Expected, version: &str) -> Result<Change> {
+        expected.unsettle();
+        let change = self.control.activate(expected.component, version).await?;
+        expected.settle(version);
+        Ok(change)
+    }
+
+    /// Everything that is asked at full load.
+    pub fn lanes(&self) -> Vec<Arc<Lane>> {
+        let course = self.course_id;
+        let registration: Body = Arc::new(move |number| {
+            json!({
+                "full_name": "Siti Rahma", "wa_number": "+628111222333", "course_id": course, "consent": true,
+                "email": format!("bench-{number}@example.org"), "experience_level": "beginner",
+                "preferred_days": ["saturday"], "preferred_time_range": { "start": "09:00", "end": "11:30" },
+                "captcha_token": "t", "idempotency_key": Uuid::new_v4(),
+            })
+            .to_string()
+        });
+        let pending = Request { token: Some(self.token.clone()), ..Request::get("/api/booking/pending?limit=20") };
+        let register = Request {
+            method: "POST",
+            path: "/api/booking/register-course".into(),
+            token: None,
+            body: Some(registration),
+            expect: 201,
+        };
+        let lane =
+            |name, request, expected: &Arc<Expected>| Arc::new(Lane { name, request, expected: Arc::clone(expected) });
+        vec![
+            lane("GET /api/courses/:id", Request::get(format!("/api/courses/{course}")), &self.course),
+            lane("GET /api/courses?limit=20", Request::get("/api/courses?limit=20"), &self.course),
+            lane("GET /api/booking/pending", pending, &self.booking),
+            lane("POST /api/booking/register-course", register, &self.booking),
+            lane("GET /hello (no database)", Request::get("/hello"), &self.hello),
+        ]
+    }
+
+    /// Only what needs no database, by clients that are told apart by the token
+    /// they show (nobody checks it on a public route).
+    pub fn hello_lanes(&self) -> Vec<Arc<Lane>> {
+        use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+        (0..crate::load::CONNECTIONS)
+            .map(|client| {
+                let payload = BASE64_URL_SAFE_NO_PAD.encode(json!({ "sub": format!("client {client}") }).to_string());
+                let request = Request { token: Some(format!("x.{payload}.x")), ..Request::get("/hello") };
+                Arc::new(Lane { name: "GET /hello", request, expected: Arc::clone(&self.hello) })
+            })
+            .collect()
+    }
+}
