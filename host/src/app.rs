@@ -261,8 +261,14 @@ async fn listen(serving: Serving<'_>, ready: impl FnOnce(Access) + Send, stop: &
     let control = bind(config.control_listen, "SHEMA_CONTROL_LISTEN").await?;
     let public = bind(config.listen, "SHEMA_LISTEN").await?;
     let (public_at, control_at) = (public.local_addr()?, control.local_addr()?);
-    let gateway =
-        Arc::new(Gateway::new(config, registry, Arc::clone(shared), deployer.fence(), stop.clone(), public_at.port())?);
+    let gateway = Arc::new(Gateway::new(
+        config,
+        registry,
+        Arc::clone(shared),
+        Arc::clone(&deployer),
+        stop.clone(),
+        public_at.port(),
+    )?);
     let address = deploy::Address { public: format!("http://{public_at}"), control: format!("http://{control_at}") };
     // Connections wait in the queue of the sockets until this host has missed
     // nothing.

@@ -529,6 +529,11 @@ impl Deployer {
         serving.into_iter().any(|version| loaded.as_ref().is_some_and(|loaded| Arc::ptr_eq(loaded, version)))
     }
 
+    /// A version that passed the gate, whether or not it is live.
+    pub async fn version(&self, name: &str, id: &VersionId) -> Result<Arc<Version>, Error> {
+        Ok(self.ensure(name, id).await?.0)
+    }
+
     /// The version in memory, loaded from the database if need be.
     async fn ensure(&self, name: &str, id: &VersionId) -> Result<(Arc<Version>, Timing), Error> {
         let slot = self.registry.slot_or_new(name);

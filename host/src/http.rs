@@ -27,7 +27,7 @@ use crate::{
     capability::{self, Usage},
     component::{Found, registry::Registry, version::Runner},
     config::Config,
-    deploy::Fence,
+    deploy::{Deployer, Fence},
     error::{Code, Refusal},
 };
 use aggregate::Aggregates;
@@ -70,6 +70,7 @@ pub struct Gateway {
     stop: CancellationToken,
     aggregates: Aggregates,
     documents: Documents,
+    deployer: Arc<Deployer>,
     fence: Arc<Fence>,
     cors: Cors,
     trusted_proxies: Vec<IpNet>,
@@ -86,7 +87,7 @@ impl Gateway {
         config: &Config,
         registry: Arc<Registry>,
         shared: Arc<capability::Shared>,
-        fence: Arc<Fence>,
+        deployer: Arc<Deployer>,
         stop: CancellationToken,
         port: u16,
     ) -> anyhow::Result<Gateway> {
@@ -96,7 +97,8 @@ impl Gateway {
             timing: Gateway::timing(config),
             stop,
             shared,
-            fence,
+            fence: deployer.fence(),
+            deployer,
             cors: Cors::new(&config.allowed_origins),
             trusted_proxies: config.trusted_proxies.clone(),
             profile: config.profile.name(),
@@ -204,9 +206,9 @@ impl Gateway {
         };
         let client = self.client(dispatch::peer(parts), &parts.headers);
         // Pins this version for the whole request, whatever goes live meanwhile.
-        let Chosen { version, mount, shadow } = self.choose(parts, path, client).ok_or_else(unknown)??;
+        let Chosen { version, mount, shadow } = self.choose(parts, path, client).await.ok_or_else(unknown)??;
         if let Runner::Foreign(foreign) = &version.runner {
-            let origin = foreign::Origin { mount: &mount, request_id: id, client };
+            let origin = foreign::Origin { mount, request_id: id, client };
             return self.foreign(&version, foreign, parts, body?, &origin, line).await;
         }
         if parts.method == Method::GET && version.endpoint(path).is_some() {

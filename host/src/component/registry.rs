@@ -149,6 +149,13 @@ impl Registry {
         self.table.load().slots.values().cloned().collect()
     }
 
+    /// Those that answer somewhere, or should.
+    pub fn mounted(&self) -> Vec<Arc<Slot>> {
+        let table = self.table.load();
+        let has_mount = |slot: &&Arc<Slot>| table.mounts.values().any(|owner| Arc::ptr_eq(owner, slot));
+        table.slots.values().filter(has_mount).cloned().collect()
+    }
+
     pub fn slot(&self, name: &str) -> Option<Arc<Slot>> {
         self.table.load().slots.get(name).cloned()
     }

@@ -2,7 +2,7 @@
 
 use super::Gateway;
 use crate::{
-    component::{Version, artifact::VersionId, gate::lies_under},
+    component::{Version, artifact::VersionId, registry::prefixes},
     error::Refusal,
 };
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header, request::Parts};
@@ -14,18 +14,23 @@ use subtle::ConstantTimeEq;
 const VERSION: HeaderName = HeaderName::from_static("x-shema-version");
 const CONTROL: HeaderName = HeaderName::from_static("x-shema-control");
 
-pub struct Chosen {
+pub struct Chosen<'a> {
     pub version: Arc<Version>,
     /// The prefix that the component is mounted under.
-    pub mount: String,
+    pub mount: &'a str,
     /// A version on which the request is repeated.
     pub shadow: Option<Arc<Version>>,
 }
 
 impl Gateway {
     /// None: no component answers under this path.
-    pub(super) fn choose(&self, parts: &Parts, path: &str, client: IpAddr) -> Option<Result<Chosen, Refusal>> {
-        if let Some(asked) = self.asked_version(parts, path) {
+    pub(super) async fn choose<'a>(
+        &self,
+        parts: &Parts,
+        path: &'a str,
+        client: IpAddr,
+    ) -> Option<Result<Chosen<'a>, Refusal>> {
+        if let Some(asked) = self.asked_version(parts, path).await {
             return Some(asked.map(|(version, mount)| Chosen { version, mount, shadow: None }));
         }
         let (slot, mount) = self.registry.find(path)?;
@@ -35,30 +40,34 @@ impl Gateway {
             Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE", message)
         };
         let shadow = if parts.method == Method::GET { slot.shadow() } else { None };
-        let mount = mount.to_owned();
         Some(chosen.map(|version| Chosen { version, mount, shadow }).ok_or_else(unavailable))
     }
 
     /// The version that a tester names, who shows the control token. For
     /// everybody else the header is not there.
-    fn asked_version(&self, parts: &Parts, path: &str) -> Option<Result<(Arc<Version>, String), Refusal>> {
+    async fn asked_version<'a>(
+        &self,
+        parts: &Parts,
+        path: &'a str,
+    ) -> Option<Result<(Arc<Version>, &'a str), Refusal>> {
         let asked = parts.headers.get(VERSION)?.to_str().ok()?;
         let token = parts.headers.get(CONTROL).map(HeaderValue::as_bytes).unwrap_or_default();
         if !bool::from(token.ct_eq(self.control_token.as_bytes())) {
             return None;
         }
         let (name, id) = asked.split_once('@')?;
-        let slot = self.registry.slot(name)?;
-        let version = VersionId::parse(id).and_then(|id| slot.loaded().get(&id));
-        let Some(version) = version else {
+        let found = match VersionId::parse(id) {
+            Some(id) => self.deployer.version(name, &id).await.ok(),
+            None => None,
+        };
+        let Some(version) = found else {
             // Only if the request is for this component at all.
             let (owner, _) = self.registry.find(path)?;
-            let message = format!("The version {asked} is not in memory; activate it for a share, or deploy it again.");
+            let message = format!("There is no version {asked}.");
             let refusal = Refusal::new(StatusCode::NOT_FOUND, "ROUTE_NOT_FOUND", message);
             return (owner.name == name).then_some(Err(refusal));
         };
-        let mount = version.mounts.iter().filter(|mount| lies_under(path, mount)).max_by_key(|mount| mount.len())?;
-        let mount = mount.clone();
+        let mount = prefixes(path).find(|prefix| version.mounts.iter().any(|mount| mount == prefix))?;
         Some(Ok((version, mount)))
     }
 }

@@ -66,9 +66,8 @@ impl Gateway {
     }
 
     fn services(&self) -> Value {
-        let services: Map<String, Value> = self
-            .registry
-            .slots()
+        let slots = self.registry.mounted();
+        let services: Map<String, Value> = slots
             .iter()
             .map(|slot| {
                 let version = slot.live().map(|version| version.id.to_string());
@@ -86,7 +85,7 @@ impl Gateway {
     /// Asks everything at once. Redis is no reason for a 503, since nothing
     /// depends on it.
     async fn services_health(&self) -> Response {
-        let slots = self.registry.slots();
+        let slots = self.registry.mounted();
         let checks = slots.iter().map(|slot| async { (slot.name.clone(), check(slot).await) });
         let database = tokio::time::timeout(CHECK_TIMEOUT, self.shared.database_answers());
         let keys = ["health".to_owned()];
