@@ -24,6 +24,7 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use std::{
     collections::HashMap,
+    path::PathBuf,
     sync::{Arc, LazyLock, Mutex, Once},
     time::{Duration, Instant},
 };
@@ -48,8 +49,12 @@ const LONG: Duration = Duration::from_secs(60);
 /// Short, but long enough for the headers on a busy machine.
 const SHORT: Duration = Duration::from_millis(1500);
 
-static ENGINE: LazyLock<Engine> = LazyLock::new(|| engine::start().expect("an engine"));
+static ENGINE: LazyLock<Engine> = LazyLock::new(|| engine::start(engine::Kind::Foreign).expect("an engine"));
 static LINKER: LazyLock<Linker<foreign::State>> = LazyLock::new(|| foreign::linker(&ENGINE).expect("a linker"));
+
+fn file(name: &str) -> PathBuf {
+    if name == JAVASCRIPT { javascript_guest().clone() } else { fixture(name) }
+}
 
 /// Each is built and compiled once per run.
 fn component(name: &str) -> Component {
@@ -58,10 +63,7 @@ fn component(name: &str) -> Component {
     let built = built.get_or_insert_default();
     built
         .entry(name.to_owned())
-        .or_insert_with(|| {
-            let file = if name == JAVASCRIPT { javascript_guest().clone() } else { fixture(name) };
-            Component::from_file(&ENGINE, file).expect("a component")
-        })
+        .or_insert_with(|| Component::from_file(&ENGINE, file(name)).expect("a component"))
         .clone()
 }
 
@@ -127,6 +129,18 @@ async fn trap(foreign: &Foreign, path: &str) -> String {
 
 async fn works(foreign: &Foreign) {
     assert_eq!(whole(foreign, "/hello").await.0, 200);
+}
+
+#[test]
+fn the_engine_of_a_component_is_known_before_it_is_compiled() {
+    for name in ALL {
+        let wasm = std::fs::read(file(name)).expect("a component");
+        assert_eq!(engine::Kind::of(&wasm), engine::Kind::Foreign, "{name}");
+    }
+    let wasm = std::fs::read(fixture("probe")).expect("a component");
+    assert_eq!(engine::Kind::of(&wasm), engine::Kind::Typed);
+    assert_eq!(engine::Kind::of(&wasm[..wasm.len() / 2]), engine::Kind::Foreign);
+    assert_eq!(engine::Kind::of(b""), engine::Kind::Foreign);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -211,14 +211,15 @@ fn scheduled(config: &Config) -> Vec<Scheduled> {
 }
 
 fn workshop(config: &Config, options: &PgConnectOptions, shared: &Arc<Shared>) -> Result<Workshop> {
-    let engine = engine::start()?;
+    let engine = engine::start(engine::Kind::Typed)?;
+    let foreign_engine = engine::start(engine::Kind::Foreign)?;
     let public_key = config.deploy.public_key.as_ref().map(|text| {
         let key = BASE64_STANDARD.decode(text).ok().filter(|key| key.len() == 32);
         key.context("deploy.public_key: not the base64 of an Ed25519 public key (32 bytes)")
     });
     Ok(Workshop {
         linker: linker::build(&engine)?,
-        foreign_linker: foreign::linker(&engine)?,
+        foreign_linker: foreign::linker(&foreign_engine)?,
         compiler: Compiler {
             // Also when the file has been replaced since.
             program: PathBuf::from("/proc/self/exe"),
@@ -232,6 +233,7 @@ fn workshop(config: &Config, options: &PgConnectOptions, shared: &Arc<Shared>) -
         shared: Arc::clone(shared),
         roles: Roles::new(options, &config.secrets.access),
         engine,
+        foreign_engine,
     })
 }
 

@@ -2,7 +2,7 @@
 //! its routes before it gets any traffic.
 //!
 //! - `bindings`: the only `bindgen!` of the host.
-//! - `engine`: the one wasmtime engine.
+//! - `engine`: the wasmtime engines, one per kind of world.
 //! - `artifact`, `compile`: from `.wasm` bytes to machine code, through a cache.
 //! - `linker`: imports to capabilities.
 //! - `gate`: what an artifact has to pass before it becomes a version.
@@ -42,6 +42,7 @@ pub struct Workshop {
     pub engine: Engine,
     pub linker: Linker<State>,
     /// For components of the `wasi:http` worlds.
+    pub foreign_engine: Engine,
     pub foreign_linker: Linker<foreign::State>,
     pub compiler: Compiler,
     pub cache: Cache,

@@ -123,6 +123,6 @@ fn compile_input(memory_mib: u64) -> Result<wasmtime::Result<Vec<u8>>> {
     let _ = nice(10);
     let mut wasm = Vec::new();
     std::io::stdin().read_to_end(&mut wasm)?;
-    let engine = Engine::new(&engine::compiler_config())?;
+    let engine = Engine::new(&engine::compiler_config(engine::Kind::of(&wasm)))?;
     Ok(engine.precompile_component(&wasm))
 }

@@ -7,6 +7,7 @@ use super::{
     bindings::{Route, sockets::Endpoint},
     compile,
     description::Description,
+    engine,
     foreign::{self, Foreign},
     instance::{self, Prepared},
     pool::Pool,
@@ -74,7 +75,11 @@ impl Workshop {
     ) -> Result<(Version, Timing), Error> {
         let started = Instant::now();
         check_preamble(wasm, self.max_artifact_bytes)?;
-        let (component, compiled) = match self.compiler.compile(&self.engine, &self.cache, wasm).await {
+        let engine = match engine::Kind::of(wasm) {
+            engine::Kind::Typed => &self.engine,
+            engine::Kind::Foreign => &self.foreign_engine,
+        };
+        let (component, compiled) = match self.compiler.compile(engine, &self.cache, wasm).await {
             Ok(compiled) => compiled,
             Err(compile::Failure::Host(error)) => return Err(Error::Host(error)),
             Err(compile::Failure::Invalid(why)) => {
@@ -83,8 +88,8 @@ impl Workshop {
             }
             Err(failure) => return Err(probe_failed(format!("{failure}"))),
         };
-        let imports = imports(&self.engine, &component);
-        let world = world(&self.engine, &component)?;
+        let imports = imports(engine, &component);
+        let world = world(engine, &component)?;
         self.check_imports(&imports, world)?;
         let mut parts = match world {
             World::Ours => self.typed(name, wasm, config, &component, imports).await?,
