@@ -110,7 +110,7 @@ fn wrong_usage_is_exit_code_two() {
 
 #[tokio::test]
 async fn a_new_component_answers_is_in_order_and_passes_its_test() {
-    let checkout = Checkout::new("new");
+    let checkout = Checkout::new();
     let steps = done(checkout.shema(&["new", "two-words"]));
     assert!(steps.contains("shema deploy two-words target/components/two-words.wasm"), "{steps}");
 

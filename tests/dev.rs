@@ -24,7 +24,7 @@ struct Dev {
 impl Dev {
     /// With one component, as `shema new` makes it.
     async fn start() -> Dev {
-        let checkout = Checkout::new("dev");
+        let checkout = Checkout::new();
         assert!(checkout.shema(&["new", "greeting"]).output().expect("shema runs").status.success());
         // Here without a limit of time: on a new machine the dependencies take long.
         let mut cargo = checkout.command("cargo", &["build", "--quiet", "--package", "greeting"]);

@@ -7,39 +7,49 @@ use std::{
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
+
+/// One at a time, because there is one directory.
+static TURN: Mutex<()> = Mutex::new(());
 
 pub struct Checkout {
     pub dir: PathBuf,
+    _turn: MutexGuard<'static, ()>,
 }
 
 impl Checkout {
-    /// The place is the same in each run, and so are the times of the files:
-    /// what an earlier run has compiled is used again.
-    pub fn new(name: &str) -> Checkout {
-        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-        let _ = fs::remove_dir_all(&dir);
+    /// In the same place in each run, so that dependencies are compiled once.
+    /// Its target directory is its own: for cargo, members of two workspaces with
+    /// the same path inside them are the same, and one would be taken for the
+    /// other.
+    pub fn new() -> Checkout {
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("checkout");
+        fs::create_dir_all(&dir).expect("a directory");
+        for path in ["components", "wit", "host", "tests"] {
+            let old = dir.join(path);
+            let _ = if old.is_symlink() { fs::remove_file(old) } else { fs::remove_dir_all(old) };
+        }
         fs::create_dir_all(dir.join("components")).expect("a directory");
+        // With new times: what the test before has built of them is no more.
         for path in ["Cargo.toml", "Cargo.lock", "rustfmt.toml", "wit", "components/sdk"] {
-            let copied = Command::new("cp").arg("-a").arg(root().join(path)).arg(dir.join(path)).status();
+            let copied = Command::new("cp").arg("-r").arg(root().join(path)).arg(dir.join(path)).status();
             assert!(copied.expect("cp runs").success(), "{path}");
         }
         for path in ["host", "tests"] {
             symlink(root().join(path), dir.join(path)).expect("a link");
         }
-        Checkout { dir }
+        Checkout { dir, _turn: turn }
     }
 
-    /// A program in this checkout. Dependencies are compiled once, for the
-    /// repository and for this.
+    /// A program in this checkout.
     pub fn command(&self, program: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(program);
         command.current_dir(&self.dir).env_clear().args(arguments).stdin(Stdio::null());
         for name in ["PATH", "HOME", "CARGO_HOME", "RUSTUP_HOME"] {
             command.envs(std::env::var_os(name).map(|value| (name, value)));
         }
-        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("it lies in the target directory");
-        command.env("CARGO_TARGET_DIR", target);
         command
     }
 
