@@ -175,15 +175,16 @@ function card(described) {
   const ended = (version) => ["retired", "refused"].includes(version.state);
   const shown = versions.filter((version, index) => index < SHOWN || !ended(version));
   const older = versions.filter((version) => !shown.includes(version));
-  const serving = versions.some((version) => ["live", "canary"].includes(version.state));
+  const has = (...states) => versions.some((version) => states.includes(version.state));
+  const serving = has("live", "canary");
   const made = make("article", { className: "card" },
     make("header", {},
       make("h3", { className: "mono" }, name),
-      world && world !== "shema" && chip("", world),
+      world && !world.startsWith("shema") && chip("", world),
       !serving && chip("missing"),
       make("span", { className: "mounts mono" }, mounts.join("  ")),
       make("span", { className: "actions" },
-        versions.length > 1 && serving && button("Roll back", () => rollback(name)),
+        has("canary", "draining", "retired") && button("Roll back", () => rollback(name)),
         serving && button("Withdraw", () => withdraw(name, mounts), "quiet"))),
     shown.map((version) => versionRow(name, version)),
     older.length > 0 && make("details", {}, make("summary", {}, `${older.length} older`),

@@ -102,8 +102,9 @@ pub fn change(change: &Change, paint: Paint) -> String {
         None => format!("{} {headline}\n", paint.bold(&label)),
     };
     let mut steps = Vec::new();
-    steps.extend(change.check_ms.map(|ms| format!("checked in {}", milliseconds(ms))));
-    steps.extend(change.compile_ms.map(|ms| format!("compiled in {}", milliseconds(ms))));
+    // Zero: what is known already was not looked at again.
+    steps.extend(change.check_ms.filter(|ms| *ms > 0.0).map(|ms| format!("checked in {}", milliseconds(ms))));
+    steps.extend(change.compile_ms.filter(|ms| *ms > 0.0).map(|ms| format!("compiled in {}", milliseconds(ms))));
     let moved = matches!(change.state.as_str(), "live" | "canary");
     steps.extend(change.swap_us.filter(|_| moved).map(|us| format!("{} in {}", change.state, microseconds(us))));
     if change.nodes > 1 {

@@ -41,11 +41,12 @@ fn component_rows(component: &Value, now: DateTime<Utc>) -> Vec<[String; 7]> {
             continue;
         }
         let weight = version.get("weight").and_then(Value::as_f64).unwrap_or(0.0);
+        let share = share(&state, weight);
         rows.push([
             String::new(),
             word(version, "version"),
             state,
-            if weight > 0.0 { format!("{weight} %") } else { "-".into() },
+            share,
             since(&word(version, "deployed_at"), now),
             version.get("size_bytes").and_then(Value::as_u64).map_or("-".into(), bytes),
             String::new(),
@@ -60,6 +61,14 @@ fn component_rows(component: &Value, now: DateTime<Utc>) -> Vec<[String; 7]> {
         first[6] = mounts.join(", ");
     }
     rows
+}
+
+fn share(state: &str, weight: f64) -> String {
+    match state {
+        _ if weight > 0.0 => format!("{weight} %"),
+        "canary" => "shadow".into(),
+        _ => "-".into(),
+    }
 }
 
 fn node_row(node: &Value, now: DateTime<Utc>) -> [String; 4] {
@@ -118,18 +127,19 @@ mod tests {
         let version = |name: &str, state: &str, weight: u8| json!({ "version": name, "state": state, "weight": weight, "size_bytes": 831_488 });
         let components = json!([
             { "name": "course", "mounts": ["/api/courses", "/api/rooms"], "versions": [
-                version("c", "canary", 5), version("b", "live", 95), version("a", "retired", 0), version("0", "retired", 0),
+                version("d", "canary", 0), version("c", "canary", 5), version("b", "live", 95), version("a", "retired", 0),
             ] },
             { "name": "cs", "mounts": ["/api/cs"], "versions": [] },
         ]);
         let nodes = json!([{ "node": "one", "state": "ready", "public": "http://127.0.0.1:3000" }]);
         let health = json!({ "database": "up", "redis": "down" });
         let expected = "\
-COMPONENT  VERSION  STATE    SHARE  SINCE  SIZE     MOUNTS
-course     c        canary   5 %    -      812 KiB  /api/courses, /api/rooms
-           b        live     95 %   -      812 KiB
-           a        retired  -      -      812 KiB
-cs         -        missing  -      -      -        /api/cs
+COMPONENT  VERSION  STATE    SHARE   SINCE  SIZE     MOUNTS
+course     d        canary   shadow  -      812 KiB  /api/courses, /api/rooms
+           c        canary   5 %     -      812 KiB
+           b        live     95 %    -      812 KiB
+           a        retired  -       -      812 KiB
+cs         -        missing  -       -      -        /api/cs
 
 NODE  STATE  PUBLIC                 SINCE
 one   ready  http://127.0.0.1:3000  -
