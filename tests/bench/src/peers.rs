@@ -19,13 +19,17 @@ use std::{
 };
 
 const WARM_UP: Duration = Duration::from_secs(1);
+/// A component that `wasmtime serve` runs as well, and where ours is mounted.
+/// What follows the mount is what it is asked for; without a mount it takes the
+/// first segment, so that one path means the same to both.
+const FOREIGN: (&str, &str) = ("foreign-rust-02", "/hello/foreign");
+const FOREIGN_PATH: &str = "/hello/foreign/hello";
 
 /// One server that is asked.
 struct Peer {
     name: &'static str,
     address: SocketAddr,
-    /// Only asked what needs no database.
-    no_db_only: bool,
+    asked: fn(&str) -> bool,
     _process: Process,
 }
 
@@ -39,6 +43,8 @@ pub async fn run(seconds: u64, rounds: u64) -> Result<()> {
     let work = async {
         let shema = place::build_host()?;
         let components = place::build_components(&shema, scratch.path(), "hello")?;
+        let foreign = place::build_fixture(FOREIGN.0, &[])?;
+        std::fs::write(components.join(format!("{}.wasm", FOREIGN.0)), foreign)?;
         let postgres = postgres.insert(Postgres::start(scratch.path()).await?);
         compare(&shema, &components, &scratch, postgres, seconds, rounds, &mut notes).await
     };
@@ -62,7 +68,7 @@ async fn compare(
     notes: &mut Vec<String>,
 ) -> Result<Map<String, Value>> {
     let url = postgres.url("bench");
-    let stage = Stage { shema, components, database: &url, redis: None };
+    let stage = Stage { shema, components, mounts: &[("hello", "/hello"), FOREIGN], database: &url, redis: None };
     // Once for the cache of machine code and the migrations, as after a deploy.
     stage.start(scratch.path()).await?.process.kill()?;
     let begun = Instant::now();
@@ -74,20 +80,26 @@ async fn compare(
     let token = log_in(host.address).await?;
     let requests = requests(&url, &token).await?;
 
-    let mut peers = vec![Peer { name: "shema", address: host.address, no_db_only: false, _process: host }];
+    let native_too: fn(&str) -> bool = |request| request != "foreign";
+    let mut peers = vec![Peer { name: "shema", address: host.address, asked: |_| true, _process: host }];
     let mut native = Command::new(std::env::current_exe()?);
     native.args(["native", &url, ACCESS_SECRET]);
     let process = place::start(&mut native, scratch.path(), "native").await?;
-    peers.push(Peer { name: "native", address: process.address, no_db_only: false, _process: process });
+    peers.push(Peer { name: "native", address: process.address, asked: native_too, _process: process });
     match hono(scratch.path(), postgres).await {
         Ok(process) => {
-            peers.push(Peer { name: "hono", address: process.address, no_db_only: false, _process: process });
+            peers.push(Peer { name: "hono", address: process.address, asked: native_too, _process: process });
         }
         Err(error) => notes.push(format!("Hono was not measured: {error:#}")),
     }
-    match wasmtime_serve(scratch.path()) {
+    match wasmtime_serve(scratch.path(), &components.join(format!("{}.wasm", FOREIGN.0))).await {
         Ok(process) => {
-            peers.push(Peer { name: "wasmtime", address: process.address, no_db_only: true, _process: process });
+            peers.push(Peer {
+                name: "wasmtime",
+                address: process.address,
+                asked: |request| request == "foreign",
+                _process: process,
+            });
         }
         Err(error) => notes.push(format!("wasmtime serve was not measured: {error:#}")),
     }
@@ -102,7 +114,7 @@ async fn compare(
     let mut result = Map::new();
     for (key, request, other) in [
         ("no_db_vs_native", "no_db", "native"),
-        ("no_db_vs_wasmtime_serve", "no_db", "wasmtime"),
+        ("no_db_vs_wasmtime_serve", "foreign", "wasmtime"),
         ("db_get_vs_native", "db_get", "native"),
         ("db_list_vs_native", "db_list", "native"),
         ("db_post_vs_native", "db_post", "native"),
@@ -135,6 +147,7 @@ async fn requests(url: &str, token: &str) -> Result<Vec<(&'static str, Request)>
     };
     Ok(vec![
         ("no_db", Request::get("/hello")),
+        ("foreign", Request::get(FOREIGN_PATH)),
         ("db_get", Request::get(format!("/api/courses/{id}"))),
         ("db_list", Request::get("/api/courses?limit=20")),
         ("db_post", post),
@@ -155,13 +168,17 @@ async fn hono(dir: &Path, postgres: &Postgres) -> Result<Process> {
     place::start(&mut node, dir, "hono").await
 }
 
-fn wasmtime_serve(_dir: &Path) -> Result<Process> {
-    anyhow::bail!("it comes with the support for wasi:http components")
+async fn wasmtime_serve(dir: &Path, component: &Path) -> Result<Process> {
+    let mut wasmtime = Command::new("wasmtime");
+    wasmtime.args(["serve", "--addr", "127.0.0.1:0"]).arg(component);
+    place::start(&mut wasmtime, dir, "wasmtime").await
 }
 
 async fn measure(peers: &[Peer], requests: &[(&'static str, Request)], time: Duration, rounds: u64) -> Result<Results> {
     let mut results = Results::new();
-    let asks = |peer: &&Peer, name: &str| !peer.no_db_only || name == "no_db";
+    // Nobody to compare with: nothing to measure.
+    let compared = |name: &str| peers.iter().filter(|peer| (peer.asked)(name)).count() > 1;
+    let asks = |peer: &&Peer, name: &str| compared(name) && (peer.asked)(name);
     for (name, request) in requests {
         for peer in peers.iter().filter(|peer| asks(peer, name)) {
             load::measure(peer.address, request, WARM_UP).await.with_context(|| peer.name)?;

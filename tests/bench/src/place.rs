@@ -203,12 +203,16 @@ pub async fn start_host(shema: &Path, dir: &Path, settings: &[(&str, &str)]) -> 
     Ok(Host { process, control: address("control")?, token })
 }
 
-/// Starts a server that prints its port as its first line.
+/// Starts a server whose first line ends in its port, or in a URL with it.
 pub async fn start(command: &mut Command, dir: &Path, name: &str) -> Result<Process> {
     let log = dir.join(format!("{name}.log"));
     let child = die_with_us(command, &log)?;
     let mut process = Process { child, address: SocketAddr::from(([127, 0, 0, 1], 0)) };
-    let port = || fs::read_to_string(&log).ok()?.lines().next()?.trim().parse().ok();
+    let port = || {
+        let text = fs::read_to_string(&log).ok()?;
+        // Only a whole line: of half of it the port may be cut off.
+        text.split_once('\n')?.0.trim().trim_end_matches('/').rsplit(':').next()?.parse().ok()
+    };
     let port = wait_for(&mut process.child, port).await;
     process.address.set_port(port.with_context(|| format!("{name} did not start; see {}", log.display()))?);
     Ok(process)

@@ -23,6 +23,8 @@ pub const COURSES: i32 = 1_000;
 pub struct Stage<'a> {
     pub shema: &'a Path,
     pub components: &'a Path,
+    /// Fixtures among them, and where each is mounted.
+    pub mounts: &'a [(&'a str, &'a str)],
     pub database: &'a str,
     /// None: the store in its process.
     pub redis: Option<&'a str>,
@@ -33,8 +35,11 @@ impl Stage<'_> {
     pub async fn start(&self, dir: &Path) -> Result<Host> {
         std::fs::create_dir_all(dir)?;
         let config = dir.join("host.toml");
-        let base = std::fs::read_to_string(root().join("host/host.toml"))?;
-        std::fs::write(&config, format!("{base}\n[components.hello]\nmounts = [\"/hello\"]\n"))?;
+        let mut text = std::fs::read_to_string(root().join("host/host.toml"))?;
+        for (name, mount) in self.mounts {
+            text += &format!("\n[components.{name}]\nmounts = [\"{mount}\"]\n");
+        }
+        std::fs::write(&config, text)?;
         let text = |path: &Path| path.to_str().map(String::from).context("the path is no text");
         let (config, components) = (text(&config)?, text(self.components)?);
         let mut settings = vec![

@@ -42,7 +42,13 @@ pub async fn run(ground: &Ground<'_>, artifacts: &Artifacts) -> Result<Flips> {
     std::fs::write(components.join("hello.wasm"), &artifacts.hello)?;
     ground.postgres.create("cluster").await?;
     let database = ground.postgres.url("cluster");
-    let stage = Stage { shema: ground.shema, components: &components, database: &database, redis: ground.redis };
+    let stage = Stage {
+        shema: ground.shema,
+        components: &components,
+        mounts: &[("hello", "/hello")],
+        database: &database,
+        redis: ground.redis,
+    };
     let mut hosts = Vec::new();
     for number in 1..=HOSTS {
         hosts.push(stage.start(&ground.scratch.join(format!("host-{number}"))).await?);

@@ -14,7 +14,7 @@ const SWAPS_PER_UPLOAD: usize = 5;
 const WARM_UP: usize = 10;
 const UPLOADS: usize = 200;
 /// Fewer swaps are made where this does not suffice.
-const LONGEST: Duration = Duration::from_secs(400);
+const LONGEST: Duration = Duration::from_secs(240);
 const SETTLING: Duration = Duration::from_secs(15);
 
 pub struct Memory {

@@ -84,8 +84,13 @@ pub struct Scene<'a> {
 impl<'a> Scene<'a> {
     pub async fn set(ground: &Ground<'_>, artifacts: &'a Artifacts) -> Result<Scene<'a>> {
         let database = ground.postgres.url("bench");
-        let stage =
-            Stage { shema: ground.shema, components: ground.components, database: &database, redis: ground.redis };
+        let stage = Stage {
+            shema: ground.shema,
+            components: ground.components,
+            mounts: &[("hello", "/hello")],
+            database: &database,
+            redis: ground.redis,
+        };
         let host = stage.start(&ground.scratch.join("host")).await?;
         stage::fill(&database).await?;
         let scene = Scene {
