@@ -7,18 +7,22 @@
 //! ends, and so never outlive the tests, however these end.
 
 mod api;
+mod chat;
 mod checkout;
 mod emulator;
 mod javascript;
 mod school;
 mod services;
+mod socket;
 
 pub use api::{Answer, Api, Expect, PASSWORD, User};
+pub use chat::Chat;
 pub use checkout::Checkout;
 pub use emulator::Emulator;
 pub use javascript::javascript_guest;
 pub use school::{School, assert_has_keys, course_body, id_of, is_time, nothing, unique, with, without};
 pub use services::{Redis, components, database, fixture, hello, redis, variant};
+pub use socket::{Line, Socket, error_code, seq, seqs};
 
 use serde_json::Value;
 use std::{

@@ -5,6 +5,7 @@
 //! - `capabilities`: what a component can and cannot do, asked by an attacker.
 //! - `auth`, `courses`, …: the API, endpoint by endpoint.
 //! - `gate`, `deploy`: what new versions have to pass, and how they come and go.
+//! - `sockets`, `sockets_*`: the chat over WebSockets.
 //! - `races`, `faults`: many at once, and services that die.
 //! - `foreign`: components of the `wasi:http` worlds, in Rust and JavaScript.
 //! - `openapi`: the description of the API against the API.
@@ -40,4 +41,6 @@ mod races;
 mod roles;
 mod rooms;
 mod schedules;
+mod sockets;
+mod sockets_frames;
 mod statements;

@@ -23,7 +23,7 @@ pub struct Answer {
     pub headers: HeaderMap,
     pub body: Value,
     pub text: String,
-    asked: String,
+    pub(super) asked: String,
 }
 
 /// Somebody who is logged in.

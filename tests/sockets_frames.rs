@@ -1,0 +1,536 @@
+//! Chat over WebSockets: what is said, by whom, and in which shape.
+
+use crate::{
+    harness::{
+        Chat, Expect, Host, Socket, User, assert_has_keys, error_code, is_time, nothing, seq, seqs, setup, with,
+    },
+    sockets::{CONNECTED, DESK, MESSAGE, SESSION, WS, host},
+};
+use futures_util::SinkExt;
+use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::{
+    Message,
+    protocol::frame::{
+        Frame,
+        coding::{Data, OpCode},
+    },
+};
+
+/// A guest and an admin who talk, each on a socket, and what they were told as
+/// they connected.
+struct Talk<'a> {
+    chat: Chat<'a>,
+    admin: User,
+    guest: Socket,
+    desk: Socket,
+}
+
+async fn talk(host: &Host) -> Talk<'_> {
+    let (chat, admin) = (host.chat().await, host.user("admin").await);
+    let (guest, _) = host.seat(&chat).await;
+    let (desk, _) = host.desk(&admin).await;
+    Talk { desk: desk.only(&chat.id), chat, admin, guest }
+}
+
+/// The frame's keys are the envelope's.
+fn assert_envelope(frame: &Value) {
+    let keys: Vec<_> = frame.as_object().expect("an object").keys().collect();
+    assert!(keys.iter().all(|key| ["type", "data", "id", "eventId"].contains(&key.as_str())), "{frame}");
+}
+
+/// A frame of exactly so many bytes.
+fn sized(kind: &str, data: &Value, bytes: usize) -> String {
+    let frame = json!({ "type": kind, "data": data }).to_string();
+    let blanks = " ".repeat(bytes - frame.len());
+    frame.replacen('{', &format!("{{{blanks}"), 1)
+}
+
+// Messages.
+
+#[tokio::test]
+async fn a_guests_message_reaches_everybody_in_the_shape_it_has_over_http() {
+    let host = host();
+    let Talk { chat, mut guest, mut desk, .. } = talk(host).await;
+    let (mut tab, _) = host.seat(&chat).await;
+    let content = " <b>Hi</b>\n\t\u{202e}ä😀 ";
+    let name = nothing();
+    let frame =
+        guest.ask("send_message", json!({ "content": content, "client_message_id": name, "role": "admin" })).await;
+    assert_envelope(&frame);
+    let delivered = &frame["data"];
+    assert_has_keys(delivered, "message_id seq client_message_id delivered_at");
+    assert_eq!((&delivered["seq"], &delivered["client_message_id"]), (&json!(1), &json!(name)));
+    assert!(is_time(&delivered["delivered_at"]), "{delivered}");
+
+    let stored = chat.read_after(0).await;
+    assert_has_keys(&stored[0], MESSAGE);
+    let sent = json!({ "id": delivered["message_id"], "content": content, "sender_type": "guest", "role": "user", "sender_id": null });
+    assert_eq!(with(&stored[0], sent), stored[0]);
+    for socket in [&mut guest, &mut tab, &mut desk] {
+        let frame = socket.next().await;
+        assert_envelope(&frame);
+        assert_eq!((&frame["type"], &frame["data"], &frame["id"]), (&json!("new_message"), &stored[0], &Value::Null));
+        socket.is_silent().await;
+    }
+    let unnamed = guest.says(json!({ "content": "without a name" })).await;
+    assert_has_keys(&unnamed, "message_id seq delivered_at");
+}
+
+#[tokio::test]
+async fn an_admins_first_message_takes_the_chat_and_guests_learn_a_name_only() {
+    let host = host();
+    let Talk { chat, admin, mut guest, mut desk } = talk(host).await;
+    let (mut colleague, _) = host.desk(&host.user("admin").await).await;
+    colleague = colleague.only(&chat.id);
+    let delivered = desk.says(json!({ "session_id": chat.id, "content": "Hello", "admin_id": nothing() })).await;
+    let stored = chat.read_after(0).await;
+    assert_eq!((&stored[0]["id"], &stored[0]["sender_id"]), (&delivered["message_id"], &json!(admin.id)));
+    let full = json!({ "id": admin.id, "full_name": "Some admin" });
+    for (socket, named) in
+        [(&mut guest, json!({ "full_name": "Some admin" })), (&mut desk, full.clone()), (&mut colleague, full)]
+    {
+        let assigned = socket.gets("session_assigned").await;
+        assert_eq!(assigned, json!({ "session_id": chat.id, "admin": named }));
+        assert_eq!(socket.gets("new_message").await, stored[0]);
+        socket.is_silent().await;
+    }
+    let (_, data) = host.seat(&chat).await;
+    assert_eq!(data["session"]["assigned_admin"], json!({ "full_name": "Some admin" }));
+    assert_eq!(data["messages"], json!(stored));
+    // It is not taken a second time, and by nobody else.
+    desk.says(json!({ "session_id": chat.id.to_uppercase(), "content": "How can I help?" })).await;
+    assert_eq!(guest.gets("new_message").await["seq"], 2);
+    let taken = json!({ "session_id": chat.id, "content": "Me too" });
+    colleague.refused("send_message", taken, "CHAT_ALREADY_ASSIGNED").await;
+    guest.is_silent().await;
+}
+
+#[tokio::test]
+async fn http_and_sockets_are_one_chat() {
+    let host = host();
+    let Talk { chat, admin, mut guest, mut desk } = talk(host).await;
+    guest.says(json!({ "content": "by socket" })).await;
+    let posted = chat.says("by HTTP").await;
+    let reply = chat.hears(&admin, "reply by HTTP").await;
+    for socket in [&mut guest, &mut desk] {
+        assert_eq!(socket.gets("new_message").await["content"], "by socket");
+        assert_eq!(socket.gets("new_message").await, posted);
+        assert_eq!(socket.gets("session_assigned").await["session_id"], chat.id);
+        assert_eq!(socket.gets("new_message").await, reply);
+    }
+    // What admins do to the chat comes as well, in order.
+    chat.sets(&admin, "closed").await.gives(200);
+    let (farewell, closed) = (chat.read_after(3).await, chat.session().await);
+    let (frames, code) = guest.ends().await;
+    assert_eq!(code, Some(4409), "{frames:?}");
+    let mut seen = frames;
+    for _ in 0..3 {
+        let frame = desk.next().await;
+        assert_eq!((&seen[0]["type"], &seen[0]["data"]), (&frame["type"], &frame["data"]));
+        seen.remove(0);
+        match frame["type"].as_str() {
+            Some("new_message") => assert_eq!(json!([frame["data"]]), json!(farewell)),
+            Some("session_status_changed") => {
+                assert_eq!(frame["data"], json!({ "session_id": chat.id, "status": "closed" }));
+            }
+            _ => {
+                assert_eq!(frame["type"], "session_closed");
+                let why =
+                    json!({ "session_id": chat.id, "reason": "closed_by_admin", "closed_at": closed["closed_at"] });
+                assert_eq!(frame["data"], why);
+            }
+        }
+    }
+    assert!(seen.is_empty(), "{seen:?}");
+    desk.refused("send_message", json!({ "session_id": chat.id, "content": "Wait" }), "CHAT_SESSION_CLOSED").await;
+    chat.sets(&admin, "open").await.gives(200);
+    assert_eq!(desk.gets("session_status_changed").await, json!({ "session_id": chat.id, "status": "open" }));
+}
+
+#[tokio::test]
+async fn admins_hear_of_new_chats_and_have_them_at_once() {
+    let host = host();
+    let (mut desk, before) = host.desk(&host.admin().await).await;
+    assert_has_keys(&before, DESK);
+    let body = json!({ "guest_name": "Gita", "guest_email": "gita@example.org", "initial_message": "Hi" });
+    let answer = host.api().post("/api/cs/sessions", body).await;
+    let data = answer.gives(201);
+    let chat = Chat::of(host, data);
+    assert!(before["seq"].get(&chat.id).is_none());
+    let created =
+        desk.take(|frame| frame["type"] == "session_created" && frame["data"]["session"]["id"] == chat.id).await;
+    let created = &created[created.len() - 1];
+    assert_envelope(created);
+    assert_has_keys(&created["data"], "session");
+    assert_has_keys(&created["data"]["session"], SESSION);
+    assert_eq!(created["data"]["session"], data["session"]);
+    desk = desk.only(&chat.id);
+    assert_eq!(desk.gets("new_message").await, data["message"]);
+    // It is subscribed like the others.
+    let (mut guest, connected) = host.seat(&chat).await;
+    assert_has_keys(&connected, CONNECTED);
+    assert_eq!((&connected["seq"], &connected["messages"]), (&json!(1), &json!([data["message"]])));
+    guest.says(json!({ "content": "anybody?" })).await;
+    assert_eq!(desk.gets("new_message").await["content"], "anybody?");
+}
+
+#[tokio::test]
+async fn the_desk_is_told_how_far_every_open_chat_is() {
+    let host = Host::start(setup());
+    let admin = host.admin().await;
+    let chats = host.chats(4).await;
+    for (number, chat) in chats.iter().enumerate() {
+        for _ in 0..number {
+            chat.says("Hi").await;
+        }
+    }
+    chats[3].sets(&admin, "closed").await.gives(200);
+    let (_, data) = host.desk(&admin).await;
+    assert_has_keys(&data, DESK);
+    assert_eq!(data["open_sessions"], 3);
+    assert_eq!(data["seq"], json!({ &chats[0].id: 0, &chats[1].id: 1, &chats[2].id: 2 }));
+}
+
+#[tokio::test]
+async fn messages_are_judged_as_over_http() {
+    let host = host();
+    let Talk { chat, mut guest, mut desk, .. } = talk(host).await;
+    for data in [
+        json!({}),
+        json!({ "content": null }),
+        json!({ "content": 1 }),
+        json!({ "content": "" }),
+        json!({ "content": " \n\t\u{3000}" }),
+        json!({ "content": "x".repeat(1001) }),
+        json!({ "content": "a\u{0}b" }),
+        json!({ "content": "a\rb" }),
+        json!({ "content": "a\u{1b}[2J" }),
+        json!({ "content": "a", "client_message_id": "1" }),
+        json!({ "content": "a", "client_message_id": 1 }),
+    ] {
+        guest.refused("send_message", data.clone(), "VALIDATION_ERROR").await;
+        desk.refused("send_message", with(&data, json!({ "session_id": chat.id })), "VALIDATION_ERROR").await;
+    }
+    for (data, code) in [
+        (json!({ "content": "a" }), "VALIDATION_ERROR"),
+        (json!({ "content": "a", "session_id": 1 }), "VALIDATION_ERROR"),
+        (json!({ "content": "a", "session_id": "x" }), "VALIDATION_ERROR"),
+        (json!({ "content": "a", "session_id": nothing() }), "CHAT_SESSION_NOT_FOUND"),
+    ] {
+        desk.refused("send_message", data, code).await;
+    }
+    assert_eq!(guest.says(json!({ "content": "😀".repeat(1000) })).await["seq"], 1);
+    // A guest writes into no other chat, whatever the frame says.
+    let other = host.chat().await;
+    assert_eq!(guest.says(json!({ "content": "mine", "session_id": other.id })).await["seq"], 2);
+    assert_eq!(other.session().await["message_count"], 0);
+    let contents: Vec<_> = chat.read_after(0).await.iter().map(|message| message["sender_type"].clone()).collect();
+    assert_eq!(contents, ["guest", "guest"]);
+}
+
+#[tokio::test]
+async fn a_repeated_message_is_delivered_again_to_its_sender_alone() {
+    let host = host();
+    let Talk { chat, admin, mut guest, mut desk } = talk(host).await;
+    let name = nothing();
+    let named = |content: &str| json!({ "content": content, "client_message_id": name, "session_id": chat.id });
+    let first = guest.says(named("once")).await;
+    let (mut tab, _) = host.seat(&chat).await;
+    for socket in [&mut guest, &mut tab] {
+        let again = socket.says(named("something else")).await;
+        for key in ["message_id", "seq", "client_message_id"] {
+            assert_eq!(again[key], first[key]);
+        }
+    }
+    let path = format!("{}/messages", chat.path());
+    assert_eq!(chat.api.post(&path, named("by HTTP")).await.gives(200)["message"]["id"], first["message_id"]);
+    desk.refused("send_message", named("not mine"), "VALIDATION_ERROR").await;
+    // And what was sent by HTTP is known here.
+    let other = nothing();
+    let posted = chat.api.post(&path, json!({ "content": "HTTP", "client_message_id": other })).await;
+    let again = guest.says(json!({ "content": "HTTP", "client_message_id": other })).await;
+    assert_eq!(again["message_id"], posted.gives(201)["message"]["id"]);
+    for socket in [&mut guest, &mut desk] {
+        assert_eq!(socket.seqs(2).await, [1, 2]);
+        socket.is_silent().await;
+    }
+    assert_eq!(tab.seqs(2).await, [2]);
+    // An admin's repeat is answered when the chat is closed, too.
+    let mine = json!({ "content": "yes", "client_message_id": nothing(), "session_id": chat.id });
+    let first = desk.says(mine.clone()).await;
+    chat.sets(&admin, "closed").await.gives(200);
+    assert_eq!(desk.says(mine).await["message_id"], first["message_id"]);
+}
+
+#[tokio::test]
+async fn one_message_sent_by_many_sockets_at_once_is_stored_once() {
+    let host = host();
+    let chat = host.chat().await;
+    let data = json!({ "content": "once", "client_message_id": nothing() });
+    let mut sockets = Vec::new();
+    for _ in 0..10 {
+        sockets.push(host.seat(&chat).await.0);
+    }
+    for socket in &mut sockets {
+        socket.send("send_message", data.clone()).await;
+    }
+    for socket in &mut sockets {
+        let (mut delivered, mut heard) = (0, 0);
+        while (delivered, heard) != (1, 1) {
+            let frame = socket.next().await;
+            delivered += usize::from(frame["type"] == "message_delivered");
+            heard += usize::from(seq(&frame) == Some(1));
+        }
+        socket.is_silent().await;
+    }
+    assert_eq!(chat.session().await["message_count"], 1);
+}
+
+// Subscriptions.
+
+#[tokio::test]
+async fn an_admin_leaves_a_chat_and_comes_back_to_it() {
+    let host = host();
+    let Talk { chat, admin, mut guest, mut desk } = talk(host).await;
+    chat.says("one").await;
+    assert_eq!(desk.seqs(1).await, [1]);
+    let id = json!({ "session_id": chat.id });
+    desk.send("unsubscribe", id.clone()).await;
+    desk.is_silent().await;
+    for number in 2..=60 {
+        chat.says(&number.to_string()).await;
+    }
+    guest.send("typing", json!({})).await;
+    chat.hears(&admin, "sixty-one").await;
+    guest.finds("session_assigned").await;
+    // Every frame of it is kept away, and of no other chat.
+    let other = host.chat().await;
+    let (mut both, _) = host.desk(&admin).await;
+    both = both.only(&other.id);
+    other.says("Hi").await;
+    assert_eq!(both.seqs(1).await, [1]);
+    desk.is_silent().await;
+
+    desk.send("subscribe", with(&id, json!({ "after_seq": 1 }))).await;
+    assert_eq!(desk.seqs(61).await, (2..=61).collect::<Vec<_>>());
+    chat.says("live").await;
+    assert_eq!(desk.seqs(62).await, [62]);
+    // Without a number it goes on from here.
+    desk.send("unsubscribe", id.clone()).await;
+    desk.is_silent().await;
+    chat.says("unheard").await;
+    desk.send("subscribe", id.clone()).await;
+    desk.is_silent().await;
+    chat.says("heard").await;
+    assert_eq!(desk.seqs(64).await, [64]);
+    desk.is_silent().await;
+
+    for kind in ["subscribe", "unsubscribe"] {
+        desk.refused(kind, json!({}), "VALIDATION_ERROR").await;
+        desk.refused(kind, json!({ "session_id": "x" }), "VALIDATION_ERROR").await;
+    }
+    desk.refused("subscribe", json!({ "session_id": nothing() }), "CHAT_SESSION_NOT_FOUND").await;
+    for after_seq in [json!(-1), json!(1.5), json!("1")] {
+        desk.refused("subscribe", with(&id, json!({ "after_seq": after_seq })), "VALIDATION_ERROR").await;
+    }
+    for kind in ["subscribe", "unsubscribe"] {
+        assert_eq!(guest.ask(kind, id.clone()).await["type"], "error", "these are the desk's");
+    }
+}
+
+// Typing and pings.
+
+#[tokio::test]
+async fn typing_is_relayed_every_other_second_and_never_stored() {
+    let host = host();
+    let Talk { chat, mut guest, mut desk, .. } = talk(host).await;
+    let (mut other, _) = host.seat(&host.chat().await).await;
+    for _ in 0..5 {
+        guest.send("typing", json!({ "session_id": nothing() })).await;
+    }
+    guest.says(json!({ "content": "typed" })).await;
+    let typing = desk.gets("typing").await;
+    assert_has_keys(&typing, "role session_id");
+    assert_eq!(typing["session_id"], chat.id);
+    desk.gets("new_message").await;
+    let by_guest = typing["role"].clone();
+
+    let (mut guest, _) = host.seat(&chat).await;
+    for _ in 0..5 {
+        desk.send("typing", json!({ "session_id": chat.id })).await;
+    }
+    desk.says(json!({ "session_id": chat.id, "content": "typed" })).await;
+    let typing = guest.gets("typing").await;
+    assert_has_keys(&typing, "role session_id");
+    assert_eq!(typing["session_id"], chat.id);
+    assert!(typing["role"].is_string() && typing["role"] != by_guest, "{typing} {by_guest}");
+    let kinds: Vec<_> =
+        guest.take(|frame| seq(frame) == Some(2)).await.iter().map(|frame| frame["type"].clone()).collect();
+    assert!(!kinds.contains(&json!("typing")), "{kinds:?}");
+    // The next one is let through when its time has come.
+    tokio::time::sleep(std::time::Duration::from_millis(2100)).await;
+    desk.send("typing", json!({ "session_id": chat.id })).await;
+    assert_eq!(guest.gets("typing").await, typing);
+    other.is_silent().await;
+    assert_eq!(chat.session().await["message_count"], 2);
+    let stored = host.events(&format!("chat:{}", chat.id)).await;
+    assert!(stored.iter().all(|event| event["payload"]["type"] != "typing"));
+}
+
+#[tokio::test]
+async fn pings_are_answered() {
+    let host = host();
+    let Talk { mut guest, mut desk, .. } = talk(host).await;
+    for socket in [&mut guest, &mut desk] {
+        let pong = socket.ask("ping", json!({})).await;
+        assert_envelope(&pong);
+        assert_eq!((&pong["type"], &pong["data"]), (&json!("pong"), &json!({})));
+        socket.send("ping", json!({})).await;
+        let pong = socket.next().await;
+        assert_has_keys(&pong, "data type");
+        // One of the protocol is not for the component.
+        socket.put(Message::Ping(vec![1, 2].into())).await;
+        socket.is_silent().await;
+    }
+}
+
+// Frames that are none.
+
+#[tokio::test]
+async fn unknown_types_are_answered_and_do_no_harm() {
+    let host = host();
+    let Talk { mut guest, mut desk, .. } = talk(host).await;
+    for _ in 0..10 {
+        for kind in ["shout", "", "connected", "new_message", "Ping", "send_message "] {
+            guest.refused(kind, json!({}), "UNKNOWN_TYPE").await;
+            desk.refused(kind, json!({}), "UNKNOWN_TYPE").await;
+        }
+    }
+    guest.is_silent().await;
+}
+
+#[tokio::test]
+async fn the_third_frame_that_is_none_ends_the_connection() {
+    let host = host();
+    let chat = host.chat().await;
+    for text in [
+        "",
+        "Hello",
+        "{",
+        "[]",
+        "\"ping\"",
+        "null",
+        "1",
+        "{}",
+        "{\"type\":1,\"data\":{}}",
+        "{\"data\":{}}",
+        "{\"type\":\"ping\",\"data\":[]}",
+    ] {
+        let (mut socket, _) = host.seat(&chat).await;
+        for _ in 0..2 {
+            socket.text(text).await;
+            let frame = socket.next().await;
+            assert_eq!(error_code(&frame), "INVALID_FRAME", "{text}");
+            // What is right in between takes nothing back.
+            socket.is_silent().await;
+            socket.refused("shout", json!({}), "UNKNOWN_TYPE").await;
+        }
+        socket.put(Message::binary(vec![0, 1, 2])).await;
+        let (frames, code) = socket.ends().await;
+        assert!(frames.iter().all(|frame| error_code(frame) == "INVALID_FRAME"), "{text} {frames:?}");
+        assert_eq!(code, Some(4400), "{text}");
+    }
+    // A frame that is one but has a bad order in it is not among them.
+    let (mut socket, _) = host.seat(&chat).await;
+    for _ in 0..5 {
+        socket.refused("send_message", json!({ "content": "" }), "VALIDATION_ERROR").await;
+    }
+    socket.is_silent().await;
+}
+
+#[tokio::test]
+async fn frames_have_a_size() {
+    let host = host();
+    let Talk { chat, admin, mut guest, mut desk } = talk(host).await;
+    let data = json!({ "content": "long", "session_id": chat.id });
+    for socket in [&mut guest, &mut desk] {
+        let before = chat.session().await["message_count"].as_u64().expect("a number");
+        socket.text(&sized("send_message", &data, 16 * 1024)).await;
+        socket.finds("message_delivered").await;
+        socket.text(&sized("send_message", &data, 16 * 1024 + 1)).await;
+        socket.closes(1009).await;
+        assert_eq!(chat.session().await["message_count"], before + 1);
+    }
+    // The first one may be longer, and only the first.
+    for (bytes, opens) in [(16 * 1024 + 1, true), (256 * 1024, true), (256 * 1024 + 1, false)] {
+        for auth in [chat.auth(), json!({ "token": admin.access })] {
+            let mut socket = host.open(WS, &[]).await;
+            socket.text(&sized("auth", &auth, bytes)).await;
+            if opens {
+                socket.gets("connected").await;
+                socket.text(&sized("ping", &json!({}), 16 * 1024 + 1)).await;
+            }
+            socket.closes(1009).await;
+        }
+    }
+    // In pieces, too.
+    for (pieces, fits) in [(16, true), (17, false)] {
+        let (mut line, _) =
+            host.upgrade(&format!("{WS}?session_id={}&token={}", chat.id, chat.token), &[]).await.expect("an upgrade");
+        let text = sized("ping", &json!({}), pieces * 1024);
+        for (number, piece) in text.as_bytes().chunks(1024).enumerate() {
+            let kind = if number == 0 { Data::Text } else { Data::Continue };
+            let frame = Frame::message(piece.to_vec(), OpCode::Data(kind), number + 1 == pieces);
+            let _ = line.send(Message::Frame(frame)).await;
+        }
+        let (mut socket, _) = Socket::over(line).connected().await;
+        match fits {
+            true => drop(socket.gets("pong").await),
+            false => socket.closes(1009).await,
+        }
+    }
+}
+
+// Limits.
+
+#[tokio::test]
+async fn guests_send_twenty_messages_a_minute_by_all_ways_together() {
+    let host = Host::start(setup().set("RATE_LIMIT_ENABLED", "true"));
+    let (chat, other, admin) = (host.chat().await, host.chat().await, host.admin().await);
+    let (mut guest, _) = host.seat(&chat).await;
+    let (mut tab, _) = host.seat(&chat).await;
+    let (mut desk, _) = host.desk(&admin).await;
+    let named = json!({ "content": "named", "client_message_id": nothing() });
+    for _ in 0..5 {
+        chat.says("by HTTP").await;
+        guest.says(json!({ "content": "by socket" })).await;
+        // Repeats and refusals count.
+        tab.says(named.clone()).await;
+        tab.refused("send_message", json!({ "content": "" }), "VALIDATION_ERROR").await;
+    }
+    let body = json!({ "content": "one too many" });
+    tab.refused("send_message", body.clone(), "RATE_LIMIT_EXCEEDED").await;
+    let path = format!("{}/messages", chat.path());
+    chat.api.post(&path, body.clone()).await.fails(429, "RATE_LIMIT_EXCEEDED");
+    // Other frames, chats and admins are not limited by it.
+    guest.finds("new_message").await;
+    assert_eq!(guest.ask("ping", json!({})).await["type"], "pong");
+    let (mut neighbour, _) = host.seat(&other).await;
+    neighbour.says(json!({ "content": "Hi" })).await;
+    for _ in 0..25 {
+        desk.says(json!({ "session_id": other.id, "content": "Hi" })).await;
+    }
+    // Who does not stop is shown out after twenty refusals.
+    for _ in 0..19 {
+        guest.refused("send_message", body.clone(), "RATE_LIMIT_EXCEEDED").await;
+    }
+    guest.send("send_message", body).await;
+    let (frames, code) = guest.ends().await;
+    assert_eq!(code, Some(4429), "{frames:?}");
+    tab.refused("send_message", json!({ "content": "still here" }), "RATE_LIMIT_EXCEEDED").await;
+    assert_eq!(chat.session().await["message_count"], 11);
+    assert_eq!(
+        seqs(&frames).len() + seqs(&tab.take(|frame| seq(frame) == Some(11)).await).len(),
+        11 + seqs(&frames).len()
+    );
+}
