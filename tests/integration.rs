@@ -43,4 +43,6 @@ mod rooms;
 mod schedules;
 mod sockets;
 mod sockets_frames;
+mod sockets_limits;
+mod sockets_resume;
 mod statements;

@@ -1,31 +1,22 @@
 //! Chat over WebSockets: what is said, by whom, and in which shape.
 
 use crate::{
-    harness::{
-        Chat, Expect, Host, Socket, User, assert_has_keys, error_code, is_time, nothing, seq, seqs, setup, with,
-    },
-    sockets::{CONNECTED, DESK, MESSAGE, SESSION, WS, host},
+    harness::{Chat, Host, Socket, User, assert_has_keys, is_time, nothing, seq, setup, with},
+    sockets::{CONNECTED, DESK, MESSAGE, SESSION, host},
 };
-use futures_util::SinkExt;
 use serde_json::{Value, json};
-use tokio_tungstenite::tungstenite::{
-    Message,
-    protocol::frame::{
-        Frame,
-        coding::{Data, OpCode},
-    },
-};
+use tokio_tungstenite::tungstenite::Message;
 
 /// A guest and an admin who talk, each on a socket, and what they were told as
 /// they connected.
-struct Talk<'a> {
-    chat: Chat<'a>,
-    admin: User,
-    guest: Socket,
-    desk: Socket,
+pub struct Talk<'a> {
+    pub chat: Chat<'a>,
+    pub admin: User,
+    pub guest: Socket,
+    pub desk: Socket,
 }
 
-async fn talk(host: &Host) -> Talk<'_> {
+pub async fn talk(host: &Host) -> Talk<'_> {
     let (chat, admin) = (host.chat().await, host.user("admin").await);
     let (guest, _) = host.seat(&chat).await;
     let (desk, _) = host.desk(&admin).await;
@@ -36,13 +27,6 @@ async fn talk(host: &Host) -> Talk<'_> {
 fn assert_envelope(frame: &Value) {
     let keys: Vec<_> = frame.as_object().expect("an object").keys().collect();
     assert!(keys.iter().all(|key| ["type", "data", "id", "eventId"].contains(&key.as_str())), "{frame}");
-}
-
-/// A frame of exactly so many bytes.
-fn sized(kind: &str, data: &Value, bytes: usize) -> String {
-    let frame = json!({ "type": kind, "data": data }).to_string();
-    let blanks = " ".repeat(bytes - frame.len());
-    frame.replacen('{', &format!("{{{blanks}"), 1)
 }
 
 // Messages.
@@ -392,145 +376,4 @@ async fn pings_are_answered() {
         socket.put(Message::Ping(vec![1, 2].into())).await;
         socket.is_silent().await;
     }
-}
-
-// Frames that are none.
-
-#[tokio::test]
-async fn unknown_types_are_answered_and_do_no_harm() {
-    let host = host();
-    let Talk { mut guest, mut desk, .. } = talk(host).await;
-    for _ in 0..10 {
-        for kind in ["shout", "", "connected", "new_message", "Ping", "send_message "] {
-            guest.refused(kind, json!({}), "UNKNOWN_TYPE").await;
-            desk.refused(kind, json!({}), "UNKNOWN_TYPE").await;
-        }
-    }
-    guest.is_silent().await;
-}
-
-#[tokio::test]
-async fn the_third_frame_that_is_none_ends_the_connection() {
-    let host = host();
-    let chat = host.chat().await;
-    for text in [
-        "",
-        "Hello",
-        "{",
-        "[]",
-        "\"ping\"",
-        "null",
-        "1",
-        "{}",
-        "{\"type\":1,\"data\":{}}",
-        "{\"data\":{}}",
-        "{\"type\":\"ping\",\"data\":[]}",
-    ] {
-        let (mut socket, _) = host.seat(&chat).await;
-        for _ in 0..2 {
-            socket.text(text).await;
-            let frame = socket.next().await;
-            assert_eq!(error_code(&frame), "INVALID_FRAME", "{text}");
-            // What is right in between takes nothing back.
-            socket.is_silent().await;
-            socket.refused("shout", json!({}), "UNKNOWN_TYPE").await;
-        }
-        socket.put(Message::binary(vec![0, 1, 2])).await;
-        let (frames, code) = socket.ends().await;
-        assert!(frames.iter().all(|frame| error_code(frame) == "INVALID_FRAME"), "{text} {frames:?}");
-        assert_eq!(code, Some(4400), "{text}");
-    }
-    // A frame that is one but has a bad order in it is not among them.
-    let (mut socket, _) = host.seat(&chat).await;
-    for _ in 0..5 {
-        socket.refused("send_message", json!({ "content": "" }), "VALIDATION_ERROR").await;
-    }
-    socket.is_silent().await;
-}
-
-#[tokio::test]
-async fn frames_have_a_size() {
-    let host = host();
-    let Talk { chat, admin, mut guest, mut desk } = talk(host).await;
-    let data = json!({ "content": "long", "session_id": chat.id });
-    for socket in [&mut guest, &mut desk] {
-        let before = chat.session().await["message_count"].as_u64().expect("a number");
-        socket.text(&sized("send_message", &data, 16 * 1024)).await;
-        socket.finds("message_delivered").await;
-        socket.text(&sized("send_message", &data, 16 * 1024 + 1)).await;
-        socket.closes(1009).await;
-        assert_eq!(chat.session().await["message_count"], before + 1);
-    }
-    // The first one may be longer, and only the first.
-    for (bytes, opens) in [(16 * 1024 + 1, true), (256 * 1024, true), (256 * 1024 + 1, false)] {
-        for auth in [chat.auth(), json!({ "token": admin.access })] {
-            let mut socket = host.open(WS, &[]).await;
-            socket.text(&sized("auth", &auth, bytes)).await;
-            if opens {
-                socket.gets("connected").await;
-                socket.text(&sized("ping", &json!({}), 16 * 1024 + 1)).await;
-            }
-            socket.closes(1009).await;
-        }
-    }
-    // In pieces, too.
-    for (pieces, fits) in [(16, true), (17, false)] {
-        let (mut line, _) =
-            host.upgrade(&format!("{WS}?session_id={}&token={}", chat.id, chat.token), &[]).await.expect("an upgrade");
-        let text = sized("ping", &json!({}), pieces * 1024);
-        for (number, piece) in text.as_bytes().chunks(1024).enumerate() {
-            let kind = if number == 0 { Data::Text } else { Data::Continue };
-            let frame = Frame::message(piece.to_vec(), OpCode::Data(kind), number + 1 == pieces);
-            let _ = line.send(Message::Frame(frame)).await;
-        }
-        let (mut socket, _) = Socket::over(line).connected().await;
-        match fits {
-            true => drop(socket.gets("pong").await),
-            false => socket.closes(1009).await,
-        }
-    }
-}
-
-// Limits.
-
-#[tokio::test]
-async fn guests_send_twenty_messages_a_minute_by_all_ways_together() {
-    let host = Host::start(setup().set("RATE_LIMIT_ENABLED", "true"));
-    let (chat, other, admin) = (host.chat().await, host.chat().await, host.admin().await);
-    let (mut guest, _) = host.seat(&chat).await;
-    let (mut tab, _) = host.seat(&chat).await;
-    let (mut desk, _) = host.desk(&admin).await;
-    let named = json!({ "content": "named", "client_message_id": nothing() });
-    for _ in 0..5 {
-        chat.says("by HTTP").await;
-        guest.says(json!({ "content": "by socket" })).await;
-        // Repeats and refusals count.
-        tab.says(named.clone()).await;
-        tab.refused("send_message", json!({ "content": "" }), "VALIDATION_ERROR").await;
-    }
-    let body = json!({ "content": "one too many" });
-    tab.refused("send_message", body.clone(), "RATE_LIMIT_EXCEEDED").await;
-    let path = format!("{}/messages", chat.path());
-    chat.api.post(&path, body.clone()).await.fails(429, "RATE_LIMIT_EXCEEDED");
-    // Other frames, chats and admins are not limited by it.
-    guest.finds("new_message").await;
-    assert_eq!(guest.ask("ping", json!({})).await["type"], "pong");
-    let (mut neighbour, _) = host.seat(&other).await;
-    neighbour.says(json!({ "content": "Hi" })).await;
-    for _ in 0..25 {
-        desk.says(json!({ "session_id": other.id, "content": "Hi" })).await;
-    }
-    // Who does not stop is shown out after twenty refusals.
-    for _ in 0..19 {
-        guest.refused("send_message", body.clone(), "RATE_LIMIT_EXCEEDED").await;
-    }
-    guest.send("send_message", body).await;
-    let (frames, code) = guest.ends().await;
-    assert_eq!(code, Some(4429), "{frames:?}");
-    tab.refused("send_message", json!({ "content": "still here" }), "RATE_LIMIT_EXCEEDED").await;
-    assert_eq!(chat.session().await["message_count"], 11);
-    assert_eq!(
-        seqs(&frames).len() + seqs(&tab.take(|frame| seq(frame) == Some(11)).await).len(),
-        11 + seqs(&frames).len()
-    );
 }
