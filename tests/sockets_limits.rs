@@ -53,6 +53,7 @@ async fn the_third_frame_that_is_none_ends_the_connection() {
         "{\"type\":1,\"data\":{}}",
         "{\"data\":{}}",
         "{\"type\":\"ping\",\"data\":[]}",
+        &"[".repeat(16_000),
     ] {
         let (mut socket, _) = host.seat(&chat).await;
         for _ in 0..2 {

@@ -1,0 +1,317 @@
+//! Chat over WebSockets: clients that are deaf, dead, broken or too many, and
+//! how little the others notice.
+
+use crate::{
+    harness::{Chat, Host, Line, Socket, seq, seqs, setup, until},
+    sockets::WS,
+};
+use futures_util::{StreamExt, future::join_all, stream};
+use serde_json::json;
+use std::{
+    net::SocketAddr,
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpSocket, TcpStream},
+    time::timeout,
+};
+use tokio_tungstenite::tungstenite::Message;
+
+fn address(host: &Host) -> SocketAddr {
+    host.url.strip_prefix("http://").expect("plain HTTP").parse().expect("an address")
+}
+
+fn seat(chat: &Chat<'_>) -> String {
+    format!("{WS}?session_id={}&token={}", chat.id, chat.token)
+}
+
+/// A guest's connection of which nothing is read but the greeting, over a
+/// window as small as it can be.
+async fn deaf(host: &Host, chat: &Chat<'_>) -> Line {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(2048).expect("a small window");
+    let stream = socket.connect(address(host)).await.expect("a connection");
+    let (mut line, _) = host.upgrade_over(stream, &seat(chat), &[]).await.expect("an upgrade");
+    let greeting = line.next().await.expect("a frame").expect("a frame");
+    assert!(greeting.to_text().expect("text").contains("connected"), "{greeting}");
+    line
+}
+
+/// A number of `/proc/PID/status`, in KiB.
+fn memory(host: &Host) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", host.pid())).expect("a process");
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a number");
+    line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number")
+}
+
+fn files(host: &Host) -> usize {
+    std::fs::read_dir(format!("/proc/{}/fd", host.pid())).expect("a process").count()
+}
+
+/// One frame of a client as it lies on the wire, under a mask of zeros.
+fn wire(first: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(payload.len()).expect("a short frame");
+    assert!(length < 126);
+    [&[first, 0x80 | length, 0, 0, 0, 0], payload].concat()
+}
+
+/// How many pings came, and the close code, in what a host wrote.
+fn pings_and_close(mut bytes: &[u8]) -> (usize, Option<u16>) {
+    let mut pings = 0;
+    while let [first, length, rest @ ..] = bytes {
+        let (length, rest) = match (length, rest) {
+            (126, [high, low, rest @ ..]) => (usize::from(u16::from_be_bytes([*high, *low])), rest),
+            (length, rest) => (usize::from(*length), rest),
+        };
+        match (first & 0xf, rest) {
+            (0x8, [high, low, ..]) => return (pings, Some(u16::from_be_bytes([*high, *low]))),
+            (0x9, _) => pings += 1,
+            _ => {}
+        }
+        bytes = rest.get(length..).unwrap_or_default();
+    }
+    (pings, None)
+}
+
+// Clients that do not read.
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_does_not_read_is_shown_out_and_costs_a_bounded_amount() {
+    let host = Host::start(setup());
+    let (chat, admin) = (host.chat().await, host.admin().await);
+    let (mut healthy, _) = host.seat(&chat).await;
+    let mut lines = Vec::new();
+    for _ in 0..8 {
+        lines.push(deaf(&host, &chat).await);
+    }
+    // More than the system's buffers and the queue hold together.
+    let (last, longest) = (1600, "😀".repeat(1000));
+    let sent = AtomicU64::new(0);
+    chat.hears(&admin, "warm up").await;
+    let before = memory(&host);
+    let writer = async || {
+        while sent.fetch_add(1, Ordering::Relaxed) < last - 1 {
+            chat.hears(&admin, &longest).await;
+        }
+    };
+    join_all((0..6).map(|_| writer())).await;
+    assert_eq!(healthy.seqs(last).await, (1..=last).collect::<Vec<_>>());
+    let after = memory(&host);
+    assert!(after < before + 96 * 1024, "{before} KiB, and then {after}");
+    for line in lines {
+        let (frames, code) = Socket::over(line).ends().await;
+        let got = seqs(&frames);
+        assert_eq!(code, Some(4413), "after {} frames", frames.len());
+        assert_eq!(got, (1..=got.len() as u64).collect::<Vec<_>>(), "no hole before the end");
+        assert!(got.len() < 1600);
+        let (mut socket, _) = host.seat_after(&chat, got.len() as u64).await;
+        assert_eq!(socket.seqs(last).await, (got.len() as u64 + 1..=last).collect::<Vec<_>>());
+    }
+    healthy.is_silent().await;
+}
+
+#[tokio::test]
+async fn a_replay_waits_for_a_slow_reader() {
+    let host = Host::start(setup());
+    let chat = host.chat().await;
+    chat.fill(3000).await;
+    host.run("update cs.messages set message = repeat('x', 1000) where session_id = $1::uuid", &[&chat.id]).await;
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(2048).expect("a small window");
+    let stream = socket.connect(address(&host)).await.expect("a connection");
+    let (line, _) = host.upgrade_over(stream, &format!("{}&after_seq=0", seat(&chat)), &[]).await.expect("an upgrade");
+    // Nothing is read until somebody else has had all of it.
+    let (mut other, _) = host.seat_after(&chat, 0).await;
+    other.seqs(3000).await;
+    let (mut slow, _) = Socket::over(line).connected().await;
+    assert_eq!(slow.seqs(3000).await, (1..=3000).collect::<Vec<_>>());
+    slow.is_silent().await;
+}
+
+// Clients that are not there any more, or only half.
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_connection_is_noticed_by_its_silence() {
+    let host = Host::start(setup().set("WS_HEARTBEAT_INTERVAL", "300").set("WS_CONNECTION_TIMEOUT", "1500"));
+    let chat = host.chat().await;
+    let started = Instant::now();
+    let (mut alive, _) = host.seat(&chat).await;
+    let dead = async |half: &'static [u8], drip: bool| {
+        let mut stream = deaf(&host, &chat).await.into_inner();
+        stream.write_all(half).await.expect("written");
+        let (mut reader, mut writer) = stream.split();
+        let mut bytes = Vec::new();
+        let dripping = async {
+            while drip && writer.write_all(b"x").await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            read = timeout(Duration::from_secs(30), reader.read_to_end(&mut bytes)) => drop(read.expect("it ends")),
+            () = dripping => {}
+        }
+        let (pings, code) = pings_and_close(&bytes);
+        assert_eq!(code, Some(4408), "{half:?} {bytes:?}");
+        assert!(pings >= 2, "{pings}");
+    };
+    futures_util::join!(
+        dead(b"", false),
+        // Frames cut off: after the first byte, in the mask, in the text.
+        dead(&[0x81], false),
+        dead(&[0x81, 0x8f, 0, 0], false),
+        dead(&[0x81, 0x8f, 0, 0, 0, 0, b'{'], false),
+        // One that grows for ever, a byte at a time, is none either.
+        dead(&[0x81, 0xfe, 0x20, 0x00, 0, 0, 0, 0], true),
+    );
+    assert!(started.elapsed() >= Duration::from_millis(1400), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
+    // Whoever answers pings stays, without a word of their own.
+    tokio::time::sleep(Duration::from_millis(2000)).await;
+    alive.is_silent().await;
+}
+
+#[tokio::test]
+async fn broken_frames_end_their_connection_and_no_other() {
+    let host = Host::start(setup());
+    let chat = host.chat().await;
+    let (mut bystander, _) = host.seat(&chat).await;
+    let bad_text = wire(0x81, &[b'{', 0xff, 0xfe, b'}']);
+    let cut_character = [wire(0x01, &[0xe2, 0x82]), wire(0x80, &[0x28])].concat();
+    let before = files(&host);
+    for (bytes, codes) in [
+        (bad_text, [1007, 1007]),
+        (cut_character, [1007, 1007]),
+        // A reserved kind, a frame without a mask, a fragmented ping, a reserved bit, a lone continuation.
+        (wire(0x83, b"x"), [1002, 1002]),
+        (vec![0x81, 2, b'{', b'}'], [1002, 1002]),
+        (wire(0x09, b"x"), [1002, 1002]),
+        (wire(0xc1, b"{}"), [1002, 1002]),
+        (wire(0x80, b"{}"), [1002, 1002]),
+        // Eight exbibytes are announced.
+        (vec![0x81, 0xff, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0], [1009, 1002]),
+    ] {
+        let (mut line, _) = host.upgrade(&seat(&chat), &[]).await.expect("an upgrade");
+        line.get_mut().write_all(&bytes).await.expect("written");
+        let (frames, code) = Socket::over(line).ends().await;
+        assert!(codes.map(Some).contains(&code), "{bytes:?} {code:?} {frames:?}");
+    }
+    // Characters may be cut between frames of one text.
+    let (mut line, _) = host.upgrade(&seat(&chat), &[]).await.expect("an upgrade");
+    let text = json!({ "type": "send_message", "data": { "content": "€" } }).to_string();
+    let cut = text.find('€').expect("there") + 1;
+    let pieces = [wire(0x01, &text.as_bytes()[..cut]), wire(0x89, b"between"), wire(0x80, &text.as_bytes()[cut..])];
+    line.get_mut().write_all(&pieces.concat()).await.expect("written");
+    assert_eq!(Socket::over(line).finds("new_message").await["content"], "€");
+    // Who goes in the middle of a frame, or of the upgrade, leaves nothing behind.
+    for half in [&b"\x81"[..], b"\x81\x8f\0\0\0\0{", b"\x88\x82\0\0"] {
+        for _ in 0..30 {
+            let (mut line, _) = host.upgrade(&seat(&chat), &[]).await.expect("an upgrade");
+            line.get_mut().write_all(half).await.expect("written");
+        }
+    }
+    for _ in 0..30 {
+        let mut stream = TcpStream::connect(address(&host)).await.expect("a connection");
+        stream
+            .write_all(format!("GET {WS} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConn").as_bytes())
+            .await
+            .expect("written");
+    }
+    until("the files to be closed", async || (files(&host) <= before + 10).then_some(())).await;
+    assert_eq!(bystander.seqs(1).await, [1]);
+    bystander.is_silent().await;
+}
+
+// Too many.
+
+/// How long a message takes at most from one client to the other, while
+/// something else goes on.
+async fn slowest(chat: &Chat<'_>, stop: &AtomicBool) -> Duration {
+    let (mut from, mut to) = (chat.host.seat(chat).await.0, chat.host.seat(chat).await.0);
+    let mut slowest = Duration::ZERO;
+    while !stop.load(Ordering::Relaxed) {
+        let started = Instant::now();
+        let sent = from.says(json!({ "content": "Hi" })).await["seq"].as_u64();
+        to.take(|frame| seq(frame) == sent).await;
+        slowest = slowest.max(started.elapsed());
+    }
+    slowest
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_is_nobody_elses_trouble() {
+    let host = Host::start(setup());
+    let (chat, other) = (host.chat().await, host.chat().await);
+    let stop = AtomicBool::new(false);
+    let ping = json!({ "type": "ping", "data": {} }).to_string();
+    // One reads the answers, one does not, one sends what is none.
+    let reading = async {
+        let (mut socket, _) = host.seat(&chat).await;
+        for _ in 0..5000 {
+            socket.text(&ping).await;
+        }
+        for _ in 0..5000 {
+            socket.gets("pong").await;
+        }
+    };
+    let deaf = async {
+        let mut line = deaf(&host, &chat).await;
+        let frame = wire(0x81, ping.as_bytes());
+        for _ in 0..20_000 {
+            // It is shown out, or made to wait.
+            let written = timeout(Duration::from_secs(2), line.get_mut().write_all(&frame)).await;
+            if !matches!(written, Ok(Ok(()))) {
+                break;
+            }
+        }
+    };
+    let pinging = async {
+        let (mut socket, _) = host.seat(&chat).await;
+        for _ in 0..5000 {
+            socket.put(Message::Ping(vec![0; 100].into())).await;
+        }
+        socket.is_silent().await;
+    };
+    let flood = async {
+        futures_util::join!(reading, deaf, pinging);
+        stop.store(true, Ordering::Relaxed);
+    };
+    let ((), slowest) = futures_util::join!(flood, slowest(&other, &stop));
+    assert!(slowest < Duration::from_secs(3), "{slowest:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_connections_are_held_at_once() {
+    let host = Host::start(setup());
+    let chats = host.chats(10).await;
+    let (before, open) = (memory(&host), files(&host));
+    let opening = stream::iter(0..1000).map(async |number: usize| {
+        let chat = &chats[number % 10];
+        host.open(&seat(chat), &[]).await.connected().await.0
+    });
+    let mut sockets: Vec<_> = opening.buffered(32).collect().await;
+    let each = memory(&host).saturating_sub(before) / 1000;
+    assert!(each < 64, "{each} KiB for each");
+    assert!(files(&host) >= open + 1000);
+    for chat in &chats {
+        chat.says("to a hundred").await;
+    }
+    for (number, socket) in sockets.iter_mut().enumerate() {
+        assert_eq!(socket.gets("new_message").await["session_id"], chats[number % 10].id);
+    }
+    let (admin, stop) = (host.admin().await, AtomicBool::new(false));
+    let (_, slowest) = futures_util::join!(
+        async {
+            for chat in &chats {
+                chat.hears(&admin, "and again").await;
+            }
+            stop.store(true, Ordering::Relaxed);
+        },
+        slowest(&chats[0], &stop)
+    );
+    assert!(slowest < Duration::from_secs(5), "{slowest:?}");
+    sockets.into_iter().for_each(Socket::vanish);
+    until("the connections to be let go", async || (files(&host) < open + 20).then_some(())).await;
+}

@@ -1,0 +1,399 @@
+//! Chat over WebSockets on several hosts, with Redis and without, and what ends
+//! the connections of those who may not have them any more.
+
+use crate::{
+    auth::claims,
+    harness::{Chat, Expect, Host, Redis, Setup, Socket, User, nothing, seqs, setup, until},
+    sockets::WS,
+};
+use chrono::Utc;
+use serde_json::json;
+use std::{
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
+
+/// What the contract gives a revocation, and what this machine takes besides.
+const SOON: Duration = Duration::from_millis(2500);
+
+/// Two hosts of one cluster.
+fn nodes(first: Setup) -> (Host, Host) {
+    let (environment, config) = (first.environment.clone(), first.config.clone());
+    let one = Host::start(first);
+    (one, Host::start(Setup { environment, config, ..setup() }))
+}
+
+fn nodes_with(redis: &Redis) -> (Host, Host) {
+    nodes(setup().set("REDIS_URL", redis.url()))
+}
+
+async fn redis_is(host: &Host, state: &str) {
+    let control = host.control();
+    until(state, async || (control.get("/health").await.body["redis"] == state).then_some(())).await;
+}
+
+fn range(from: u64, to: u64) -> Vec<u64> {
+    (from..=to).collect()
+}
+
+#[tokio::test]
+async fn guest_and_admin_talk_over_two_hosts() {
+    let (one, two) = nodes(setup());
+    let (chat, admin) = (one.chat().await, one.admin().await);
+    let (mut guest, _) = one.seat(&chat).await;
+    let (mut tab, _) = two.seat(&chat).await;
+    let (desk, data) = two.desk(&admin).await;
+    assert_eq!(data["seq"][&chat.id], 0);
+    let mut desk = desk.only(&chat.id);
+    for number in 1..=20_u64 {
+        if number % 2 == 0 {
+            guest.says(json!({ "content": number.to_string() })).await;
+        } else {
+            desk.says(json!({ "content": number.to_string(), "session_id": chat.id })).await;
+        }
+        for socket in [&mut guest, &mut tab, &mut desk] {
+            assert_eq!(socket.finds("new_message").await["seq"], number);
+        }
+    }
+    guest.send("typing", json!({})).await;
+    assert_eq!(desk.gets("typing").await["session_id"], chat.id);
+    desk.send("typing", json!({ "session_id": chat.id })).await;
+    assert_eq!(guest.gets("typing").await["session_id"], chat.id);
+    // What is not numbered comes once as well, from either host.
+    let body = json!({ "guest_name": "Gita", "guest_email": "gita@example.org", "initial_message": "Hi" });
+    let answer = one.api().post("/api/cs/sessions", body).await;
+    let new = Chat::of(&one, answer.gives(201));
+    let (mut all, _) = two.desk(&admin).await;
+    all.is_silent().await;
+    new.sets(&admin, "closed").await.gives(200);
+    let seen: Vec<_> =
+        all.take(|frame| frame["type"] == "session_closed").await.iter().map(|frame| frame["type"].clone()).collect();
+    assert_eq!(seen, ["new_message", "session_status_changed", "session_closed"]);
+    for node in [&one, &two] {
+        let path = format!("/api/cs/admin/sessions/{}/status", chat.id);
+        let api = node.api().with_token(&admin.access);
+        api.send(reqwest::Method::PATCH, &path, Some(json!({ "status": "closed" }))).await.gives(200);
+    }
+    for socket in [&mut guest, &mut tab] {
+        let (frames, code) = socket.ends().await;
+        let kinds: Vec<_> = frames.iter().map(|frame| &frame["type"]).filter(|kind| **kind != "typing").collect();
+        assert_eq!(kinds, ["new_message", "session_status_changed", "session_closed"]);
+        assert_eq!(code, Some(4409));
+    }
+}
+
+#[tokio::test]
+async fn one_message_by_two_hosts_at_once_is_stored_once() {
+    let (one, two) = nodes(setup());
+    let chat = one.chat().await;
+    let (mut a, mut b) = (one.seat(&chat).await.0, two.seat(&chat).await.0);
+    for round in 1..=10_u64 {
+        let data = json!({ "content": "once", "client_message_id": nothing() });
+        futures_util::join!(a.send("send_message", data.clone()), b.send("send_message", data.clone()));
+        for socket in [&mut a, &mut b] {
+            let (mut delivered, mut heard) = (false, false);
+            while !(delivered && heard) {
+                let frame = socket.next().await;
+                assert_eq!(frame["data"]["seq"], round, "{frame}");
+                match frame["type"].as_str() {
+                    Some("message_delivered") if !delivered => delivered = true,
+                    Some("new_message") if !heard => heard = true,
+                    _ => panic!("again: {frame}"),
+                }
+            }
+        }
+    }
+    futures_util::join!(a.is_silent(), b.is_silent());
+}
+
+// Redis.
+
+#[tokio::test]
+async fn without_redis_messages_are_delivered_here_at_once_and_there_by_the_database() {
+    let redis = Redis::start();
+    let (one, two) = nodes_with(&redis);
+    let (chat, admin) = (one.chat().await, one.admin().await);
+    let (mut guest, _) = one.seat(&chat).await;
+    let (near, far) = (one.desk(&admin).await.0, two.desk(&admin).await.0);
+    let (mut near, mut far) = (near.only(&chat.id), far.only(&chat.id));
+    let mut last = 0;
+    for round in 0..3 {
+        match round {
+            0 => redis.kill(),
+            // The second time it is alive, but mute.
+            1 => redis.pause(),
+            _ => redis.kill(),
+        }
+        let started = Instant::now();
+        for _ in 0..20 {
+            last += 1;
+            assert_eq!(guest.says(json!({ "content": "without Redis" })).await["seq"], last);
+            for socket in [&mut guest, &mut near] {
+                assert_eq!(socket.finds("new_message").await["seq"], last);
+            }
+        }
+        assert!(started.elapsed() < Duration::from_secs(20), "at once: {:?}", started.elapsed());
+        // The other host finds them by itself.
+        assert_eq!(far.seqs(last).await, range(last - 19, last));
+        // Whoever comes now gets everything as well.
+        let (mut late, _) = two.seat_after(&chat, 0).await;
+        assert_eq!(late.seqs(last).await, range(1, last));
+        // And back: nothing comes a second time.
+        match round {
+            1 => redis.resume(),
+            _ => redis.run(),
+        }
+        redis_is(&one, "up").await;
+        redis_is(&two, "up").await;
+        let unpublished = "select count(*) from public.outbox where published_at is null";
+        until("the outbox to be empty", async || (one.count(unpublished).await == 0).then_some(())).await;
+        last += 1;
+        chat.at(&two).says("with Redis").await;
+        for socket in [&mut guest, &mut near, &mut far, &mut late] {
+            assert_eq!(socket.seqs(last).await, [last]);
+            socket.is_silent().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_redis_that_comes_and_goes_costs_no_message() {
+    let redis = Redis::start();
+    let (one, two) = nodes_with(&redis);
+    let (chat, admin) = (one.chat().await, one.admin().await);
+    let desk = two.desk(&admin).await.0;
+    let (mut guest, mut desk) = (two.seat(&chat).await.0, desk.only(&chat.id));
+    let (stop, sent) = (AtomicBool::new(false), AtomicU64::new(0));
+    let writing = async {
+        while !stop.load(Ordering::Relaxed) {
+            chat.says("on and on").await;
+            sent.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    let breaking = async {
+        for _ in 0..4 {
+            let goal = sent.load(Ordering::Relaxed) + 15;
+            until("messages", async || (sent.load(Ordering::Relaxed) >= goal).then_some(())).await;
+            redis.kill();
+            until("messages", async || (sent.load(Ordering::Relaxed) >= goal + 15).then_some(())).await;
+            redis.run();
+        }
+        stop.store(true, Ordering::Relaxed);
+    };
+    futures_util::join!(writing, breaking);
+    let last = sent.load(Ordering::Relaxed);
+    assert_eq!(guest.seqs(last).await, range(1, last));
+    assert_eq!(desk.seqs(last).await, range(1, last));
+    guest.is_silent().await;
+}
+
+// A host dies.
+
+#[tokio::test]
+async fn a_client_of_a_host_that_dies_resumes_on_the_other() {
+    let (one, two) = nodes(setup());
+    let chat = one.chat().await;
+    let on_two = chat.at(&two);
+    let (mut socket, _) = one.seat(&chat).await;
+    let total = 150;
+    let writing = async {
+        for number in 1..=total {
+            on_two.says("from the other host").await;
+            if number == 50 {
+                one.kill();
+            }
+        }
+    };
+    let reading = async {
+        let mut all = Vec::new();
+        let (frames, code) = socket.ends().await;
+        assert_eq!(code, None, "it died without a word");
+        all.extend(seqs(&frames));
+        let seen = all.last().copied().unwrap_or(0);
+        let (mut socket, _) = two.seat_after(&chat, seen).await;
+        all.extend(socket.seqs(total).await);
+        all
+    };
+    let ((), all) = futures_util::join!(writing, reading);
+    assert_eq!(all, range(1, total));
+}
+
+#[tokio::test]
+async fn a_stopping_host_sends_its_clients_to_the_other() {
+    let (one, two) = nodes(setup());
+    let (chat, admin) = (one.chat().await, one.admin().await);
+    let mut sockets = vec![one.seat(&chat).await.0, one.desk(&admin).await.0, one.open(WS, &[]).await];
+    chat.says("before").await;
+    assert_eq!(one.stop(), Some(0));
+    for socket in &mut sockets {
+        socket.closes(1001).await;
+    }
+    let on_two = chat.at(&two);
+    on_two.says("meanwhile").await;
+    let (mut socket, data) = two.seat_after(&chat, 1).await;
+    assert_eq!((&data["seq"], socket.seqs(2).await), (&json!(2), vec![2]));
+}
+
+// Who may not be here any more.
+
+/// Waits for the end, which has to come soon.
+async fn ends_soon(socket: &mut Socket, code: u16, since: Instant, what: &str) {
+    let (frames, ended) = socket.ends().await;
+    assert_eq!(ended, Some(code), "{what}: {frames:?}");
+    assert!(since.elapsed() < SOON, "{what} took {:?}", since.elapsed());
+}
+
+async fn desks(nodes: [&Host; 2], user: &User) -> Vec<Socket> {
+    let header = format!("Bearer {}", user.access);
+    let [one, two] = nodes;
+    let by_header = two.open(WS, &[("authorization", &header)]).await.connected().await.0;
+    vec![one.desk(user).await.0, two.desk(user).await.0, by_header]
+}
+
+async fn revocations(one: &Host, two: &Host, redis: &Redis, down: bool) {
+    let chief = one.user("admin").await;
+    let mut bystanders = desks([one, two], &chief).await;
+    if down {
+        redis.kill();
+        redis_is(one, "down").await;
+    }
+    let logout = one.user("admin").await;
+    let elsewhere = one.login(&logout.email).await;
+    bystanders.extend(desks([one, two], &elsewhere).await);
+    let mut sockets = desks([one, two], &logout).await;
+    let since = Instant::now();
+    logout.api.post("/api/auth/logout", json!({})).await.is(200);
+    for socket in &mut sockets {
+        ends_soon(socket, 4401, since, "a logout").await;
+    }
+
+    let demoted = one.user("admin").await;
+    let mut sockets = desks([one, two], &demoted).await;
+    let since = Instant::now();
+    chief.api.put(&format!("/api/users/{}", demoted.id), json!({ "role": "instructor" })).await.is(200);
+    for socket in &mut sockets {
+        ends_soon(socket, 4403, since, "a demotion").await;
+    }
+
+    let deleted = one.user("admin").await;
+    let mut sockets = desks([one, two], &deleted).await;
+    let since = Instant::now();
+    chief.api.delete(&format!("/api/users/{}", deleted.id)).await.is(200);
+    for socket in &mut sockets {
+        ends_soon(socket, 4401, since, "a deletion").await;
+    }
+    // They do not come back, and nobody else has gone.
+    for (user, code) in [(&logout, 4401), (&demoted, 4403), (&deleted, 4401)] {
+        two.greet(json!({ "token": user.access })).await.closes(code).await;
+    }
+    for socket in &mut bystanders {
+        assert_eq!(socket.ask("ping", json!({})).await["type"], "pong");
+    }
+}
+
+#[tokio::test]
+async fn whoever_may_not_be_at_the_desk_any_more_is_off_it_at_once_everywhere() {
+    let redis = Redis::start();
+    let (one, two) = nodes_with(&redis);
+    revocations(&one, &two, &redis, false).await;
+    revocations(&one, &two, &redis, true).await;
+}
+
+#[tokio::test]
+async fn a_refresh_ends_nothing_and_a_stolen_token_everything() {
+    let (one, two) = nodes(setup());
+    let user = one.user("admin").await;
+    let refresh = async || {
+        let answer = one.api().post("/api/auth/refresh", json!({ "refreshToken": user.refresh })).await;
+        answer.status
+    };
+    let mut sockets = desks([&one, &two], &user).await;
+    assert_eq!(refresh().await, 200);
+    let back_dated =
+        "update public.refresh_sessions set rotated_at = rotated_at - interval '20 seconds' where user_id = $1::uuid";
+    assert_eq!(one.run(back_dated, &[&user.id]).await, 1);
+    for socket in &mut sockets {
+        assert_eq!(socket.ask("ping", json!({})).await["type"], "pong");
+    }
+    let since = Instant::now();
+    assert_eq!(refresh().await, 401);
+    for socket in &mut sockets {
+        ends_soon(socket, 4401, since, "the reuse of a token").await;
+    }
+}
+
+#[tokio::test]
+async fn a_connection_ends_with_its_token_and_the_next_goes_on() {
+    let host = Host::start(setup().set("JWT_EXPIRES_IN", "6s"));
+    let (chat, admin) = (host.chat().await, host.admin().await);
+    let header = format!("Bearer {}", admin.access);
+    let (mut guest, _) = host.seat(&chat).await;
+    let mut sockets =
+        vec![host.desk(&admin).await.0, host.open(WS, &[("authorization", &header)]).await.connected().await.0];
+    chat.says("before").await;
+    let exp = claims(&admin.access)["exp"].as_i64().expect("a time");
+    for socket in &mut sockets {
+        let (frames, code) = socket.ends().await;
+        assert_eq!((seqs(&frames), code), (vec![1], Some(4401)));
+        let late = Utc::now().timestamp_millis() - exp * 1000;
+        assert!((-100..2500).contains(&late), "{late} ms late");
+    }
+    chat.says("meanwhile").await;
+    let answer = host.api().post("/api/auth/refresh", json!({ "refreshToken": admin.refresh })).await;
+    let access = answer.gives(200)["accessToken"].as_str().expect("a token").to_owned();
+    let first = json!({ "token": access, "after": { &chat.id: 1 } });
+    let (mut desk, _) = host.greet(first).await.connected().await;
+    assert_eq!(desk.seqs(2).await, [2]);
+    // Guests have no token that ends.
+    assert_eq!(guest.seqs(2).await, [1, 2]);
+    guest.is_silent().await;
+}
+
+// Chats in which nobody writes.
+
+#[tokio::test]
+async fn a_chat_with_its_guest_on_any_host_is_not_closed_for_silence() {
+    let every_second = "[[components.cs.tasks]]\npath = \"/api/cs/tasks/close-idle\"\nevery_seconds = 1\n";
+    let (one, two) = nodes(setup().config(every_second));
+    let admin = one.admin().await;
+    let chats = one.chats(3).await;
+    let mut desks = vec![one.desk(&admin).await.0, two.desk(&admin).await.0];
+    let guests = [one.seat(&chats[0]).await.0, two.seat(&chats[1]).await.0];
+    // Presence is known to the others after a few seconds.
+    let age = async |chat: &Chat<'_>| {
+        let statement = "update cs.sessions set last_activity_at = now() - interval '31 minutes' where id = $1::uuid";
+        assert_eq!(one.run(statement, &[&chat.id]).await, 1);
+    };
+    for chat in chats.iter().rev() {
+        age(chat).await;
+    }
+    let closed = async |chat: &Chat<'_>| (chat.session().await["status"] == "closed").then_some(());
+    until("the chat without a guest to be closed", || closed(&chats[2])).await;
+    let another = one.chat().await;
+    age(&another).await;
+    until("another round", || closed(&another)).await;
+    for chat in &chats[..2] {
+        assert_eq!(chat.session().await["status"], "open");
+    }
+    for guest in guests {
+        guest.vanish();
+    }
+    for chat in &chats[..2] {
+        until("the chat that its guest has left to be closed", || closed(chat)).await;
+    }
+    for desk in &mut desks {
+        let mut left = 4;
+        while left > 0 {
+            let data = desk.finds("session_closed").await;
+            assert_eq!(data["reason"], "idle_timeout");
+            left -= 1;
+        }
+    }
+    // A guest's leaving alone closes nothing.
+    let chat = one.chat().await;
+    let (socket, _) = one.seat(&chat).await;
+    socket.vanish();
+    let (mut socket, _) = two.seat(&chat).await;
+    socket.is_silent().await;
+    assert_eq!(chat.session().await["status"], "open");
+}

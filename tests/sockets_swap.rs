@@ -1,0 +1,191 @@
+//! Chat over WebSockets while the component behind it is exchanged, or fails.
+
+use crate::{
+    harness::{Chat, Expect, Host, Socket, components, error_code, seq, seqs, setup, variant},
+    sockets::WS,
+};
+use futures_util::future::join_all;
+use host::component::artifact::VersionId;
+use serde_json::json;
+use sqlx::Connection;
+use std::{
+    fs,
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    time::Duration,
+};
+
+fn chat_component() -> Vec<u8> {
+    fs::read(components().join("cs.wasm")).expect("the chat")
+}
+
+fn range(from: u64, to: u64) -> Vec<u64> {
+    (from..=to).collect()
+}
+
+/// A guest who writes by socket and by HTTP until told to stop; every message
+/// is acknowledged with the number that it comes back with.
+async fn writes(chat: &Chat<'_>, stop: &AtomicBool, written: &AtomicU64) -> (Socket, Vec<u64>) {
+    let (mut socket, _) = chat.host.seat(chat).await;
+    let mut heard = Vec::new();
+    while !stop.load(Ordering::Relaxed) {
+        let delivered = socket.says(json!({ "content": "by socket" })).await["seq"].as_u64().expect("a number");
+        heard.extend(seqs(&socket.take(|frame| seq(frame) == Some(delivered)).await));
+        let posted = chat.says("by HTTP").await["seq"].as_u64().expect("a number");
+        heard.extend(seqs(&socket.take(|frame| seq(frame) == Some(posted)).await));
+        written.fetch_add(2, Ordering::Relaxed);
+    }
+    (socket, heard)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn new_versions_go_live_under_open_chats() {
+    let host = Host::start(setup());
+    let (chats, admin) = (host.chats(4).await, host.admin().await);
+    let mut idle = Vec::new();
+    for number in 0..20 {
+        idle.push(host.seat(&chats[number % 4]).await.0);
+    }
+    let unnamed = host.open(WS, &[]).await;
+    let (mut desk, _) = host.desk(&admin).await;
+    let (stop, written) = (AtomicBool::new(false), AtomicU64::new(0));
+    let wasm = chat_component();
+    let versions: Vec<_> = (1..=3).map(|number| variant(&wasm, number)).collect();
+    let swapping = async {
+        // New ones under traffic, and then one after the other.
+        for wasm in &versions {
+            host.deploy("cs", wasm, "").await.is(201);
+        }
+        for turn in 0..100 {
+            let body = json!({ "version": VersionId::of(&versions[turn % 3]).to_string() });
+            host.control().post("/v1/components/cs/activate", body).await.is(200);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        stop.store(true, Ordering::Relaxed);
+    };
+    // One admin hears all chats meanwhile, and new clients keep coming.
+    let coming = async {
+        let mut came = 0;
+        while !stop.load(Ordering::Relaxed) {
+            let (mut socket, data) = host.seat_after(&chats[0], 0).await;
+            let head = data["seq"].as_u64().expect("a number");
+            if head > 0 {
+                assert_eq!(socket.seqs(head).await, range(1, head));
+            }
+            came += 1;
+        }
+        came
+    };
+    let writing = join_all(chats.iter().map(|chat| writes(chat, &stop, &written)));
+    let (talks, came, ()) = futures_util::join!(writing, coming, swapping);
+    let total = written.load(Ordering::Relaxed);
+    assert!(total > 50 && came > 5, "{total} messages, {came} who came");
+    let mut missing = chats.len();
+    let mut of_desk = vec![Vec::new(); chats.len()];
+    while missing > 0 {
+        let frame = desk.next().await;
+        if let Some(seq) = seq(&frame) {
+            let number = chats.iter().position(|chat| frame["data"]["session_id"] == chat.id).expect("one of these");
+            of_desk[number].push(seq);
+            missing -= usize::from(talks[number].1.last() == Some(&seq));
+        }
+    }
+    for ((chat, (mut socket, heard)), of_desk) in chats.iter().zip(talks).zip(of_desk) {
+        let last = chat.session().await["message_count"].as_u64().expect("a number");
+        assert_eq!((&heard, &of_desk), (&range(1, last), &range(1, last)));
+        socket.is_silent().await;
+    }
+    for (number, socket) in idle.iter_mut().enumerate() {
+        let last = chats[number % 4].session().await["message_count"].as_u64().expect("a number");
+        assert_eq!(socket.seqs(last).await, range(1, last));
+        socket.is_silent().await;
+    }
+    drop(unnamed);
+}
+
+#[tokio::test]
+async fn the_component_may_go_and_come_back_under_open_chats() {
+    let host = Host::start(setup());
+    let chat = host.chat().await;
+    let (mut socket, _) = host.seat(&chat).await;
+    socket.says(json!({ "content": "one" })).await;
+    host.control().delete("/v1/components/cs").await.is(200);
+    let frame = {
+        socket.send("ping", json!({})).await;
+        socket.take(|frame| frame["type"] == "error").await.pop().expect("a frame")
+    };
+    assert_eq!(error_code(&frame), "SERVICE_UNAVAILABLE");
+    host.deploy("cs", &chat_component(), "").await;
+    assert_eq!(socket.ask("ping", json!({})).await["type"], "pong");
+    socket.says(json!({ "content": "two" })).await;
+}
+
+#[tokio::test]
+async fn a_call_that_fails_costs_its_frame_alone() {
+    let host = Host::start(setup().replace("[components.cs.limits]\n", "[components.cs.limits]\ndeadline_ms = 1000\n"));
+    let (chat, other) = (host.chat().await, host.chat().await);
+    let (mut socket, _) = host.seat(&chat).await;
+    let (mut tab, _) = host.seat(&chat).await;
+    let (mut neighbour, _) = host.seat(&other).await;
+    for round in 1..=3_u64 {
+        // The session's row is held, so that a message of it waits in vain.
+        let mut sql = host.sql().await;
+        let mut held = sql.begin().await.expect("a transaction");
+        sqlx::query("select from cs.sessions where id = $1::uuid for update")
+            .bind(chat.id.clone())
+            .execute(&mut *held)
+            .await
+            .expect("the row is held");
+        socket.send("send_message", json!({ "content": "in vain" })).await;
+        // What is sent behind it waits for it, and then goes on.
+        socket.send("ping", json!({})).await;
+        let frame = socket.next().await;
+        assert!(
+            ["SERVICE_UNAVAILABLE", "REQUEST_TIMEOUT", "INTERNAL_SERVER_ERROR"].contains(&error_code(&frame).as_str()),
+            "{frame}"
+        );
+        socket.gets("pong").await;
+        neighbour.says(json!({ "content": "Hi" })).await;
+        neighbour.gets("new_message").await;
+        held.rollback().await.expect("let go");
+        assert_eq!(socket.says(json!({ "content": "now" })).await["seq"], round, "nothing of it was kept");
+        for socket in [&mut socket, &mut tab] {
+            assert_eq!(socket.seqs(round).await, [round]);
+        }
+    }
+    socket.is_silent().await;
+    tab.is_silent().await;
+}
+
+#[tokio::test]
+async fn a_database_that_is_away_is_told_and_waited_for() {
+    let dir = crate::harness::scratch_dir("sockets-postgres");
+    let host = Host::start(crate::harness::Setup { data_dir: Some(dir.clone()), ..setup().unset("DATABASE_URL") });
+    let chat = host.chat().await;
+    let (mut socket, _) = host.seat(&chat).await;
+    let postmaster = || {
+        let text = fs::read_to_string(dir.join("postgres/data/postmaster.pid")).ok()?;
+        text.lines().next()?.trim().parse::<u32>().ok()
+    };
+    let (mut sent, mut failed) = (0_u64, 0);
+    for _ in 0..2 {
+        let old = postmaster().expect("a postmaster");
+        crate::harness::signal(old, nix::sys::signal::Signal::SIGKILL);
+        let before = sent;
+        while sent < before + 5 {
+            let frame = socket.ask("send_message", json!({ "content": "Hi" })).await;
+            match frame["type"].as_str() {
+                Some("message_delivered") => sent += 1,
+                _ => {
+                    assert_eq!(error_code(&frame), "DB_CONNECTION_ERROR");
+                    failed += 1;
+                }
+            }
+        }
+    }
+    assert!(failed > 0, "the outage was seen");
+    // A message whose acknowledgement was lost may be stored: none is lost.
+    let last = chat.session().await["message_count"].as_u64().expect("a number");
+    assert!(last >= sent);
+    assert_eq!(socket.seqs(last).await, range(1, last));
+    socket.is_silent().await;
+}
