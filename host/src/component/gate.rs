@@ -303,7 +303,9 @@ fn world(engine: &Engine, component: &Component) -> Result<World, Error> {
     if exports.iter().any(|export| export == HANDLER) {
         return Ok(World::Ours);
     }
-    if let Some(world) = foreign::World::of(component, engine) {
+    // With an export of the host's own it was compiled for the engine of those.
+    let ours = exports.iter().any(|export| export.starts_with("shema:"));
+    if let Some(world) = foreign::World::of(component, engine).filter(|_| !ours) {
         return Ok(World::Foreign(world));
     }
     let has = match exports.as_slice() {
