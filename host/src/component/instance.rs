@@ -16,6 +16,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
+use tokio::time::error::Elapsed;
 use wasmtime::{
     Engine, ResourceLimiter, Store, StoreContextMut, UpdateDeadline,
     component::{InstancePre, ResourceTable},
@@ -105,20 +106,16 @@ impl Instance {
     pub async fn routes(&mut self) -> Result<Vec<Route>, Failure> {
         self.store.data_mut().deadline = Instant::now() + QUESTION_DEADLINE;
         let routes = self.bindings.shema_http_handler().call_routes(&mut self.store);
-        match tokio::time::timeout(QUESTION_DEADLINE, routes).await {
-            Ok(routes) => routes.map_err(|error| self.trap(&error)),
-            Err(_) => Err(Failure::Timeout(QUESTION_DEADLINE)),
-        }
+        let routes = tokio::time::timeout(QUESTION_DEADLINE, routes).await;
+        self.outcome(routes, QUESTION_DEADLINE)
     }
 
     /// What the component says of its routes, as JSON; empty if nothing.
     pub async fn describe(&mut self) -> Result<String, Failure> {
         self.store.data_mut().deadline = Instant::now() + QUESTION_DEADLINE;
         let text = self.bindings.shema_http_handler().call_describe(&mut self.store);
-        match tokio::time::timeout(QUESTION_DEADLINE, text).await {
-            Ok(text) => text.map_err(|error| self.trap(&error)),
-            Err(_) => Err(Failure::Timeout(QUESTION_DEADLINE)),
-        }
+        let text = tokio::time::timeout(QUESTION_DEADLINE, text).await;
+        self.outcome(text, QUESTION_DEADLINE)
     }
 
     /// The paths under which it holds connections.
@@ -126,10 +123,8 @@ impl Instance {
         self.store.data_mut().deadline = Instant::now() + QUESTION_DEADLINE;
         let Some(sockets) = &self.sockets else { return Ok(Vec::new()) };
         let endpoints = sockets.shema_sockets_handler().call_endpoints(&mut self.store);
-        match tokio::time::timeout(QUESTION_DEADLINE, endpoints).await {
-            Ok(endpoints) => endpoints.map_err(|error| self.trap(&error)),
-            Err(_) => Err(Failure::Timeout(QUESTION_DEADLINE)),
-        }
+        let endpoints = tokio::time::timeout(QUESTION_DEADLINE, endpoints).await;
+        self.outcome(endpoints, QUESTION_DEADLINE)
     }
 
     /// Runs one call. After an error the instance is of no further use.
@@ -146,8 +141,14 @@ impl Instance {
         state.call.begin(context);
         // Dropping the future at the deadline unwinds the guest; the caller
         // then drops the store and with it everything the call held.
-        match tokio::time::timeout(deadline, self.call(question)).await {
+        let answer = tokio::time::timeout(deadline, self.call(question)).await;
+        self.outcome(answer, deadline)
+    }
+
+    fn outcome<T>(&self, outcome: Result<wasmtime::Result<T>, Elapsed>, deadline: Duration) -> Result<T, Failure> {
+        match outcome {
             Ok(Ok(answer)) => Ok(answer),
+            // On a busy machine the guest meets its end before the timer does.
             Ok(Err(_)) if Instant::now() >= self.store.data().deadline => Err(Failure::Timeout(deadline)),
             Ok(Err(error)) => Err(self.trap(&error)),
             Err(_) => Err(Failure::Timeout(deadline)),
