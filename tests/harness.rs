@@ -7,6 +7,7 @@
 //! ends, and so never outlive the tests, however these end.
 
 mod api;
+mod balancer;
 mod chat;
 mod checkout;
 mod emulator;
@@ -14,8 +15,10 @@ mod javascript;
 mod school;
 mod services;
 mod socket;
+mod wire;
 
 pub use api::{Answer, Api, Expect, PASSWORD, User};
+pub use balancer::Balancer;
 pub use chat::Chat;
 pub use checkout::Checkout;
 pub use emulator::Emulator;
@@ -23,6 +26,7 @@ pub use javascript::javascript_guest;
 pub use school::{School, assert_has_keys, course_body, id_of, is_time, nothing, unique, with, without};
 pub use services::{Redis, components, database, fixture, hello, redis, variant};
 pub use socket::{Line, Socket, error_code, seq, seqs};
+pub use wire::{State as WireState, Wire};
 
 use serde_json::Value;
 use std::{
@@ -68,6 +72,7 @@ memory_mib = 32
 "#;
 
 /// How a host is started.
+#[derive(Clone)]
 pub struct Setup {
     pub environment: BTreeMap<String, String>,
     /// Put behind `host/host.toml`.

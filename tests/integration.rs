@@ -7,6 +7,7 @@
 //! - `gate`, `deploy`: what new versions have to pass, and how they come and go.
 //! - `sockets`, `sockets_*`: the chat over WebSockets.
 //! - `races`, `faults`: many at once, and services that die.
+//! - `cluster`: several hosts over one database, behind a balancer.
 //! - `foreign`: components of the `wasi:http` worlds, in Rust and JavaScript.
 //! - `openapi`: the description of the API against the API.
 //! - `cli`, `dev`: the commands of `shema`.
@@ -24,6 +25,7 @@ mod booking_races;
 mod capabilities;
 mod chat;
 mod cli;
+mod cluster;
 mod console;
 mod courses;
 mod decisions;
