@@ -152,7 +152,7 @@ impl Table {
         change: impl FnOnce(Row) -> Option<Row>,
     ) -> Result<Change, Error> {
         self.run(async |connection| {
-            lock(connection, "pg_advisory_xact_lock").await?;
+            lock(connection, Mode::Exclusive).await?;
             let select = sqlx::query("select * from deploy.components where name = $1").bind(name);
             let found = select.fetch_optional(&mut *connection).await?;
             let found = found.as_ref().map(row).transpose()?;
@@ -194,9 +194,22 @@ impl Table {
     }
 }
 
+/// How the lock of the live table is held.
+#[derive(Clone, Copy)]
+enum Mode {
+    Exclusive,
+    Shared,
+}
+
 /// Takes the lock of the live table until the end of the transaction.
-async fn lock(connection: &mut PgConnection, function: &str) -> Result<(), sqlx::Error> {
-    let statement = AssertSqlSafe(format!("select {function}($1)")).into_sql_str();
+async fn lock(connection: &mut PgConnection, mode: Mode) -> Result<(), sqlx::Error> {
+    // A host that stops in the middle must not hold the beats of all others
+    // until they are fenced: after this the server ends its transaction.
+    sqlx::raw_sql("set local idle_in_transaction_session_timeout = '2s'").execute(&mut *connection).await?;
+    let statement = match mode {
+        Mode::Exclusive => "select pg_advisory_xact_lock($1)",
+        Mode::Shared => "select pg_advisory_xact_lock_shared($1)",
+    };
     sqlx::query(statement).bind(Lock::Live as i64).execute(connection).await.map(drop)
 }
 

@@ -134,13 +134,14 @@ impl Watch {
             Ok(Err(error)) => error.to_string(),
             Err(error) => error.to_string(),
         };
+        // The database may be back in a moment, a lack of versions will last, and
+        // where another host was faster, this watch ends while it sleeps.
+        tokio::time::sleep(LOOK_EVERY).await;
         if told.as_ref() != Some(&error) {
             let message = format!("{}@{} is worse than before ({why}), but stays: {error}", self.name, self.id);
             deployer.notices.tell(Kind::Rollback, &self.name, Some(&self.id), message);
             *told = Some(error);
         }
-        // The database may be back in a moment; a lack of versions will last.
-        tokio::time::sleep(LOOK_EVERY).await;
         false
     }
 }

@@ -1,6 +1,6 @@
 //! Artifacts: what was deployed, or refused.
 
-use super::{Entry, Error, Table, lock, version};
+use super::{Entry, Error, Mode, Table, lock, version};
 use crate::component::artifact::VersionId;
 use chrono::{DateTime, Utc};
 use sqlx::{Row, postgres::PgRow};
@@ -62,7 +62,7 @@ impl Table {
             insert.execute(&mut *connection).await?;
             self.audit(connection, entry).await?;
             // Nobody makes one of them live at this moment.
-            lock(connection, "pg_advisory_xact_lock").await?;
+            lock(connection, Mode::Exclusive).await?;
             let prune = "delete from deploy.artifacts a using (
                              select version, row_number() over (order by deployed_at desc) as place
                              from deploy.artifacts where component = $1

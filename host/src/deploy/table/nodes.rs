@@ -1,6 +1,6 @@
 //! The hosts of the cluster: who is there, and who has prepared what.
 
-use super::{Error, Table, lock, notify};
+use super::{Error, Mode, Table, lock, notify};
 use crate::{component::artifact::VersionId, deploy::fence::FENCED_AFTER};
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, Row, postgres::PgRow};
@@ -59,15 +59,17 @@ impl Table {
     /// since they may have let it go.
     pub async fn propose(&self, component: &str, version: &VersionId, fresh: bool) -> Result<(), Error> {
         self.run(async |connection| {
-            if self.count_others(connection).await? == 0 {
-                return Ok(());
-            }
             let forget = "delete from deploy.prepared where component = $1 and version = $2";
             sqlx::query(forget).bind(component).bind(version.as_str()).execute(&mut *connection).await?;
             let want = "update deploy.artifacts set wanted_at = now(), wanted_fresh = $3
                         where component = $1 and version = $2";
             let want = sqlx::query(want).bind(component).bind(version.as_str()).bind(fresh);
             want.execute(&mut *connection).await?;
+            // This host has it ready already.
+            let own = "insert into deploy.prepared (node, component, version)
+                       select id, $2, $3 from deploy.nodes where id = $1";
+            let own = sqlx::query(own).bind(self.node).bind(component).bind(version.as_str());
+            own.execute(&mut *connection).await?;
             notify(connection).await
         })
         .await
@@ -144,7 +146,7 @@ impl Table {
     pub async fn beat(&self, beat: Beat<'_>, wake: bool) -> Result<Vec<Other>, Error> {
         self.run(async |connection| {
             // Changes of the live table are before this or after it.
-            lock(connection, "pg_advisory_xact_lock_shared").await?;
+            lock(connection, Mode::Shared).await?;
             let upsert = "insert into deploy.nodes (id, public, control, started_at, ready, generation, versions)
                           values ($1, $2, $3, $4, $5, $6, $7)
                           on conflict (id) do update
