@@ -122,8 +122,8 @@ async fn prove(ground: &Ground<'_>, artifacts: &Artifacts, time: Duration, round
     }
 
     let outcome = rounds::run(&scene, time, rounds).await;
-    let mut compared = report.part("full load", outcome);
-    report.set("p99_ratio", compared.as_mut().map(rounds::Compared::p99_ratio));
+    let compared = report.part("full load", outcome);
+    report.set("p99_ratio", compared.as_ref().map(rounds::Compared::p99_ratio));
     if let Some(compared) = compared {
         compared.tell(&mut report);
     }
@@ -167,7 +167,7 @@ async fn prove(ground: &Ground<'_>, artifacts: &Artifacts, time: Duration, round
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     report.notes.push(format!(
         "{rounds} rounds of {} s for each kind of load, 32 connections; clients, hosts, Postgres and {} on the same \
-         {cores} cores; rate limits are off; requests of the rollback, which are to fail, are not in the counts",
+         {cores} cores; rate limits are off; requests of the rollback, some of which are to fail, are not in the counts",
         time.as_secs(),
         if ground.redis.is_some() { "Redis" } else { "no Redis (the store in the host stood in)" },
     ));

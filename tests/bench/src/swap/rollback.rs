@@ -84,7 +84,7 @@ impl Rollbacks {
         {
             report.line(&format!("rollback of {what}: seconds"), &done.seconds, "s");
             report.line(&format!("rollback of {what}: failed requests"), &done.failed, "");
-            report.line(&format!("rollback of {what}: requests in all"), &done.requests_per_second, "/s");
+            report.line(&format!("rollback of {what}: load meanwhile"), &done.requests_per_second, "/s");
             if done.late > 0 {
                 let example = done.samples.first().map_or("", String::as_str);
                 report.notes.push(format!("{} requests failed after the rollback of {what}: {example}", done.late));

@@ -4,7 +4,7 @@
 use super::{
     Report,
     scene::{FIRST, SECOND, Scene},
-    traffic::{Expected, Tally, Traffic, Until},
+    traffic::{Expected, Lane, Tally, Traffic, Until},
 };
 use crate::{load, median};
 use anyhow::Result;
@@ -18,16 +18,23 @@ use tokio::time::MissedTickBehavior;
 const SWAP_EVERY: Duration = Duration::from_millis(200);
 const WARM_UP: Duration = Duration::from_secs(2);
 
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy)]
 enum Arm {
     Quiet,
     Swapping,
     Compiling,
 }
 
+/// In the order of their numbers.
+const ARMS: [(Arm, &str); 3] =
+    [(Arm::Quiet, "quiet"), (Arm::Swapping, "a swap every 200 ms"), (Arm::Compiling, "compiling")];
+
 /// What one arm of one round has shown.
+#[derive(Default)]
 struct Measured {
-    tally: Tally,
+    counts: Tally,
+    /// In the order of the lanes.
+    p99_ms: Vec<f64>,
     changes: usize,
     /// Of the pointer store, in microseconds.
     swap_us: Vec<f64>,
@@ -36,8 +43,8 @@ struct Measured {
     seconds: f64,
 }
 
-/// The three arms of each round: quiet, swapping, compiling.
 pub struct Compared {
+    /// By round, then by arm.
     rounds: Vec<[Measured; 3]>,
     lanes: Vec<&'static str>,
     /// Changes that the host refused, in its words.
@@ -93,25 +100,18 @@ pub async fn run(scene: &Scene<'_>, time: Duration, rounds: u64) -> Result<Compa
     measure(scene, Arm::Swapping, &mut rota, WARM_UP).await?;
     let mut measured = Vec::new();
     for round in 1..=rounds {
-        let mut arms = [None, None, None];
-        for place in 0..arms.len() {
+        let mut arms: [Measured; 3] = Default::default();
+        for place in 0..ARMS.len() {
             // Each arm comes first, second and third as often.
-            let place = (place + round as usize) % arms.len();
-            let (arm, name) =
-                [(Arm::Quiet, "quiet"), (Arm::Swapping, "swapping"), (Arm::Compiling, "compiling")][place];
+            let (arm, name) = ARMS[(place + round as usize) % ARMS.len()];
             clear(&scene.database).await?;
-            let mut done = measure(scene, arm, &mut rota, time).await?;
-            let per_second = done.tally.requests as f64 / done.seconds;
-            let p99 = done.p99_ms(None);
-            eprintln!(
-                "round {round}/{rounds}  {name:9} {per_second:9.0}/s  p99 {p99:7.2} ms  {} changes",
-                done.changes
-            );
-            arms[place] = Some(done);
+            let done = measure(scene, arm, &mut rota, time).await?;
+            let p99 = done.p99_ms.iter().copied().fold(0.0, f64::max);
+            let (rate, changes) = (done.per_second(), done.changes);
+            eprintln!("round {round}/{rounds}  {name:20} {rate:8.0}/s  p99 up to {p99:7.2} ms  {changes:3} changes");
+            arms[arm as usize] = done;
         }
-        if let [Some(quiet), Some(swapping), Some(compiling)] = arms {
-            measured.push([quiet, swapping, compiling]);
-        }
+        measured.push(arms);
     }
     watch.abort();
     let taken_back = taken_back.lock().expect("no panic").clone();
@@ -138,11 +138,11 @@ async fn clear(url: &str) -> Result<()> {
 }
 
 async fn measure(scene: &Scene<'_>, arm: Arm, rota: &mut Rota, time: Duration) -> Result<Measured> {
-    let mut measured =
-        Measured { tally: Tally::default(), changes: 0, swap_us: Vec::new(), change_ms: Vec::new(), seconds: 0.0 };
+    let mut measured = Measured::default();
     let begun = std::time::Instant::now();
     let until = Until::after(time);
-    let traffic = Traffic::start(scene.host.process.address, &scene.lanes(), load::CONNECTIONS, &until);
+    let lanes = scene.lanes();
+    let traffic = Traffic::start(scene.host.process.address, &lanes, load::CONNECTIONS, &until);
     match arm {
         Arm::Quiet => (),
         Arm::Swapping => {
@@ -161,75 +161,89 @@ async fn measure(scene: &Scene<'_>, arm: Arm, rota: &mut Rota, time: Duration) -
             }
         }
     }
-    measured.tally = traffic.tally().await?;
+    let mut tally = traffic.tally().await?;
     measured.seconds = begun.elapsed().as_secs_f64();
+    let p99 = |lane: &Arc<Lane>| tally.latencies.get_mut(lane.name).map(|latencies| load::percentile(latencies, 99));
+    let p99: Vec<_> = lanes.iter().map(p99).collect();
+    measured.p99_ms = p99.into_iter().map(|p99| p99.unwrap_or_default().as_secs_f64() * 1e3).collect();
+    measured.counts = tally.counts();
     Ok(measured)
 }
 
 impl Measured {
-    /// Of one lane, or of all requests.
-    fn p99_ms(&mut self, lane: Option<&str>) -> f64 {
-        let lanes = self.tally.latencies.iter().filter(|(name, _)| lane.is_none_or(|lane| **name == lane));
-        let mut latencies: Vec<u32> = lanes.flat_map(|(_, latencies)| latencies.iter().copied()).collect();
-        load::percentile(&mut latencies, 99).as_secs_f64() * 1e3
+    fn per_second(&self) -> f64 {
+        self.counts.requests as f64 / self.seconds
     }
 }
 
 impl Compared {
     /// The median over the rounds of p99 with swaps divided by p99 without.
-    pub fn p99_ratio(&mut self) -> f64 {
-        let [quiet, swapping, _] = self.p99s(None);
-        ratio(&swapping, &quiet)
+    pub fn p99_ratio(&self) -> f64 {
+        median(self.ratios(Arm::Swapping))
     }
 
-    /// By arm, each in the order of the rounds.
-    fn p99s(&mut self, lane: Option<&str>) -> [Vec<f64>; 3] {
-        [0, 1, 2].map(|arm| self.rounds.iter_mut().map(|round| round[arm].p99_ms(lane)).collect())
+    /// By round: p99 of an arm divided by that of the quiet one. The geometric
+    /// mean over the lanes: p99 of all requests together depends above all on
+    /// how many of the fast ones there are.
+    fn ratios(&self, arm: Arm) -> Vec<f64> {
+        let by_lane: Vec<Vec<f64>> = (0..self.lanes.len()).map(|lane| self.lane_ratios(lane, arm)).collect();
+        let mean = |round: usize| by_lane.iter().map(|ratios| ratios[round].ln()).sum::<f64>() / by_lane.len() as f64;
+        (0..self.rounds.len()).map(|round| mean(round).exp()).collect()
     }
 
-    pub fn tell(mut self, report: &mut Report) {
-        let rates = |rounds: &[[Measured; 3]], arm: usize| -> Vec<f64> {
-            rounds.iter().map(|round| round[arm].tally.requests as f64 / round[arm].seconds).collect()
-        };
-        for (arm, name) in [(0, "quiet"), (1, "a swap every 200 ms"), (2, "compiling")] {
-            report.line(&format!("full load, {name}"), &rates(&self.rounds, arm), "/s");
+    fn lane_ratios(&self, lane: usize, arm: Arm) -> Vec<f64> {
+        let [of_arm, of_quiet] = [arm, Arm::Quiet].map(|arm| self.p99s(lane, arm));
+        of_arm.iter().zip(of_quiet).map(|(of_arm, of_quiet)| of_arm / of_quiet).collect()
+    }
+
+    fn p99s(&self, lane: usize, arm: Arm) -> Vec<f64> {
+        self.of(arm).map(|measured| measured.p99_ms[lane]).collect()
+    }
+
+    fn of(&self, arm: Arm) -> impl Iterator<Item = &Measured> {
+        self.rounds.iter().map(move |round| &round[arm as usize])
+    }
+
+    pub fn tell(self, report: &mut Report) {
+        for (arm, name) in ARMS {
+            let rates: Vec<f64> = self.of(arm).map(Measured::per_second).collect();
+            report.line(&format!("full load, {name}"), &rates, "/s");
         }
-        report.table.push(format!(
-            "{:44} {:>9} {:>9} {:>9} {:>16}",
-            "p99 in ms", "quiet", "swapping", "compiling", "swapping/quiet"
-        ));
-        let lanes: Vec<Option<&str>> = self.lanes.clone().into_iter().map(Some).chain([None]).collect();
-        for lane in lanes {
-            let [quiet, swapping, compiling] = self.p99s(lane);
-            let ratios: Vec<f64> = swapping.iter().zip(&quiet).map(|(swapping, quiet)| swapping / quiet).collect();
-            let (name, ratio, spread) = (lane.unwrap_or("all"), median(ratios.clone()), super::spread(&ratios));
-            let (quiet, swapping, compiling) = (median(quiet), median(swapping), median(compiling));
-            report
-                .table
-                .push(format!("{name:44} {quiet:>9.2} {swapping:>9.2} {compiling:>9.2} {ratio:>6.2} ({spread})"));
-        }
-        let [quiet, _, compiling] = self.p99s(None);
-        let compiling = ratio(&compiling, &quiet);
-        report
-            .notes
-            .push(format!("p99 while the host compiles uploads without a pause: {compiling:.2} of that without"));
-        let swapping = || self.rounds.iter().map(|round| &round[1]);
+        self.tell_p99(report);
+        let swapping = || self.of(Arm::Swapping);
         let swap_us: Vec<f64> = swapping().flat_map(|measured| measured.swap_us.iter().copied()).collect();
         let change_ms: Vec<f64> = swapping().flat_map(|measured| measured.change_ms.iter().copied()).collect();
         report.line("swap under full load: pointer store", &swap_us, "µs");
         report.line("swap under full load: request to answer", &change_ms, "ms");
-        for measured in self.rounds.iter().flatten() {
-            report.seen.merge(measured.tally.counts());
-        }
         report.swaps += swapping().map(|measured| measured.changes).sum::<usize>();
         for (what, said) in [("refused a swap", &self.refused), ("took back a good version", &self.taken_back)] {
             if let Some(first) = said.first() {
                 report.notes.push(format!("under full load the host {what} {} times: {first}", said.len()));
             }
         }
+        for measured in self.rounds.into_iter().flatten() {
+            report.seen.merge(measured.counts);
+        }
     }
-}
 
-fn ratio(ours: &[f64], theirs: &[f64]) -> f64 {
-    median(ours.iter().zip(theirs).map(|(ours, theirs)| ours / theirs).collect())
+    fn tell_p99(&self, report: &mut Report) {
+        let of = |arm, lane| median(self.p99s(lane, arm));
+        let line = |name: &str, p99: [String; 3], ratios: &[f64]| {
+            let ratio = median(ratios.to_vec());
+            let [quiet, swapping, compiling] = p99;
+            format!("{name:44} {quiet:>9} {swapping:>9} {compiling:>9} {ratio:>7.2} ({})", super::spread(ratios))
+        };
+        let head = ["quiet", "swapping", "compiling"];
+        report.table.push(format!("{:44} {:>9} {:>9} {:>9}   swapping/quiet", "p99 in ms", head[0], head[1], head[2]));
+        for (lane, name) in self.lanes.iter().enumerate() {
+            let p99 = ARMS.map(|(arm, _)| format!("{:.2}", of(arm, lane)));
+            report.table.push(line(name, p99, &self.lane_ratios(lane, Arm::Swapping)));
+        }
+        report.table.push(line("mean of the ratios", Default::default(), &self.ratios(Arm::Swapping)));
+        report.notes.push(format!(
+            "p99_ratio is the geometric mean over the kinds of requests; while the host compiles uploads without a \
+             pause it is {:.2}",
+            median(self.ratios(Arm::Compiling))
+        ));
+    }
 }
