@@ -23,3 +23,18 @@ pub mod health {
         default_bindings_module: "sdk::bindings::health",
     });
 }
+
+/// What a component exports on top that holds WebSockets.
+pub mod sockets {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        world: "shema:host/sockets",
+        with: {
+            "shema:http/types@0.1.0": crate::bindings::shema::http::types,
+            "shema:sockets/hub@0.1.0": crate::bindings::shema::sockets::hub,
+            "shema:sockets/types@0.1.0": crate::bindings::shema::sockets::types,
+        },
+        pub_export_macro: true,
+        default_bindings_module: "sdk::bindings::sockets",
+    });
+}

@@ -2,7 +2,7 @@
 
 use crate::{
     __private::Request,
-    bindings::shema::http::types::Caller,
+    bindings::shema::http::types::{Caller, Principal as Verified},
     choice,
     error::{Error, Result, codes},
     field::Uuid,
@@ -36,28 +36,41 @@ pub struct Call {
     service: Option<String>,
     /// Of the `:name` segments, in the order of `request.params`.
     names: &'static [&'static str],
-    query: Vec<(String, String)>,
+    query: QueryString,
+}
+
+/// The parameters of a query, decoded.
+#[derive(Debug)]
+pub struct QueryString(Vec<(String, String)>);
+
+impl Principal {
+    pub(crate) fn new(user: Verified) -> Result<Self> {
+        Ok(Self {
+            user_id: Uuid::parse(&user.user_id).ok_or_else(|| Error::internal("the caller's id is no UUID"))?,
+            role: Role::parse(&user.role).ok_or_else(|| Error::internal("the caller's role is unknown"))?,
+            session_id: Uuid::parse(&user.session_id).ok_or_else(|| Error::internal("the session's id is no UUID"))?,
+            email: user.email,
+        })
+    }
+
+    /// None unless the caller is a user.
+    pub(crate) fn of(caller: Caller) -> Result<Option<Self>> {
+        match caller {
+            Caller::User(user) => Self::new(user).map(Some),
+            Caller::Anonymous | Caller::Service(_) => Ok(None),
+        }
+    }
 }
 
 impl Call {
     pub(crate) fn new(mut request: Request, names: &'static [&'static str]) -> Result<Self> {
-        let mut service = None;
-        let caller = match std::mem::replace(&mut request.caller, Caller::Anonymous) {
-            Caller::Anonymous => None,
-            Caller::Service(name) => {
-                service = Some(name);
-                None
-            }
-            Caller::User(user) => Some(Principal {
-                user_id: Uuid::parse(&user.user_id).ok_or_else(|| Error::internal("the caller's id is no UUID"))?,
-                role: Role::parse(&user.role).ok_or_else(|| Error::internal("the caller's role is unknown"))?,
-                session_id: Uuid::parse(&user.session_id)
-                    .ok_or_else(|| Error::internal("the session's id is no UUID"))?,
-                email: user.email,
-            }),
+        let caller = std::mem::replace(&mut request.caller, Caller::Anonymous);
+        let service = match &caller {
+            Caller::Service(name) => Some(name.clone()),
+            Caller::Anonymous | Caller::User(_) => None,
         };
-        let query = parse_query(&request.query);
-        Ok(Self { request, caller, service, names, query })
+        let query = QueryString::parse(&request.query);
+        Ok(Self { request, caller: Principal::of(caller)?, service, names, query })
     }
 
     /// The other service or component that calls; `host` for the host itself.
@@ -84,9 +97,7 @@ impl Call {
     /// that way: others never get there.
     pub fn refusal(&self) -> Option<Error> {
         // Clients cannot send headers of this prefix.
-        let name = self.header("x-shema-refusal")?;
-        let code = codes::REFUSED_TOKEN.into_iter().find(|code| code.name == name);
-        Some(Error::new(code.unwrap_or(codes::AUTH_INVALID_TOKEN), "The access token was not accepted"))
+        self.header("x-shema-refusal").map(Error::refused_token)
     }
 
     /// The first header of that name, in whatever case.
@@ -104,9 +115,8 @@ impl Call {
         self.names.iter().copied().zip(self.request.params.iter().map(String::as_str))
     }
 
-    /// A query parameter, decoded; of several with one name the first.
-    pub fn query(&self, name: &str) -> Option<&str> {
-        self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    pub fn query(&self) -> &QueryString {
+        &self.query
     }
 
     pub fn body(&self) -> &[u8] {
@@ -123,14 +133,20 @@ impl Call {
     }
 }
 
-fn parse_query(query: &str) -> Vec<(String, String)> {
-    let pairs = query.split('&').filter(|pair| !pair.is_empty());
-    pairs
-        .map(|pair| {
+impl QueryString {
+    pub fn parse(query: &str) -> Self {
+        let pairs = query.split('&').filter(|pair| !pair.is_empty());
+        let decoded = pairs.map(|pair| {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             (decode(key), decode(value))
-        })
-        .collect()
+        });
+        Self(decoded.collect())
+    }
+
+    /// The value of a parameter; of several with one name the first.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
 }
 
 /// Undoes `application/x-www-form-urlencoded`. A `%` without two hex digits
@@ -166,7 +182,6 @@ fn hex(digit: u8) -> Option<u8> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::bindings::shema::http::types::Principal as Verified;
 
     /// A request of nobody, with nothing in it.
     pub(crate) fn bare_request() -> Request {
@@ -209,7 +224,7 @@ pub(crate) mod tests {
         assert_eq!(decode("a+b%20c%C3%A9%zz%4"), "a b cé%zz%4");
         assert_eq!(decode("%ff"), "\u{fffd}");
         assert_eq!(
-            parse_query("a=1&&b&a=2=3"),
+            QueryString::parse("a=1&&b&a=2=3").0,
             [("a", "1"), ("b", ""), ("a", "2=3")].map(|(k, v)| (k.into(), v.into()))
         );
     }

@@ -98,6 +98,17 @@ impl Error {
         }
     }
 
+    /// What the host says of an access token that it does not accept, by the
+    /// name of its code.
+    pub fn refused_token(name: &str) -> Self {
+        let code = match name {
+            "AUTH_FORBIDDEN" => return Self::new(codes::AUTH_FORBIDDEN, "You are not allowed to do this"),
+            "DB_CONNECTION_ERROR" => return Self::new(codes::DB_CONNECTION_ERROR, "The database cannot be reached"),
+            _ => codes::REFUSED_TOKEN.into_iter().find(|code| code.name == name),
+        };
+        Self::new(code.unwrap_or(codes::AUTH_INVALID_TOKEN), "The access token was not accepted")
+    }
+
     /// 409 of a unique value that is taken.
     pub fn duplicate(field: &str) -> Self {
         Self::new(codes::DB_DUPLICATE_ENTRY, format!("This {field} is already in use")).with(json!({ "field": field }))
@@ -116,6 +127,11 @@ impl Error {
 
     pub fn code(&self) -> Code {
         self.code
+    }
+
+    /// Public.
+    pub fn message(&self) -> &str {
+        &self.message
     }
 
     pub fn details(&self) -> Option<&Value> {

@@ -22,16 +22,16 @@ pub struct Event<'a> {
 /// Writes the event in the open transaction, so that it is kept exactly if the
 /// change is.
 pub fn publish(_: &Transaction, event: Event<'_>) -> Result<()> {
-    write(event.channel, event.key, Some(event.kind), &event.fields)
+    write(event.channel, event.key, Some(event.kind), &event.fields).map(drop)
 }
 
 /// As [`publish`], but for what goes out as it stands, an object without type
-/// and timestamp; the host adds `eventId` alone.
-pub fn publish_plain(_: &Transaction, channel: &str, key: String, payload: &Value) -> Result<()> {
+/// and timestamp; the host adds `eventId` alone, which this gives.
+pub fn publish_plain(_: &Transaction, channel: &str, key: String, payload: &Value) -> Result<String> {
     write(channel, key, None, payload)
 }
 
-fn write(channel: &str, key: String, kind: Option<&str>, fields: &Value) -> Result<()> {
+fn write(channel: &str, key: String, kind: Option<&str>, fields: &Value) -> Result<String> {
     let event = outbox::Event {
         channel: channel.to_owned(),
         key,
@@ -39,7 +39,7 @@ fn write(channel: &str, key: String, kind: Option<&str>, fields: &Value) -> Resu
         fields: fields.to_string(),
     };
     match outbox::publish(&event) {
-        Ok(_) => Ok(()),
+        Ok(id) => Ok(id),
         Err(outbox::Error::Database(error)) => Err(error.into()),
         Err(error) => Err(Error::internal(format!("event {channel}: {error}"))),
     }

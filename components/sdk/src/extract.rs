@@ -101,7 +101,7 @@ impl<T: Parameters> Extract for Path<T> {
 
 impl<T: Request> Extract for Query<T> {
     fn extract(call: &Call) -> Result<Self, Problems> {
-        T::read(&Source::Query(call)).map(Self)
+        T::read(&Source::Query(call.query())).map(Self)
     }
 
     fn inputs() -> Vec<Input> {

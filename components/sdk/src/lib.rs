@@ -15,6 +15,7 @@
 //! | [`problem`], [`error`] | what is said when it does not |
 //! | [`reply`], [`page`] | what is said when it does |
 //! | [`openapi`] | all of this as a document |
+//! | [`sockets`] | what happens on WebSockets, and what to do about it |
 //! | [`database`], [`row`], [`events`], [`redis`], [`settings`], [`log`], [`tokens`], [`http_client`], [`components`] | what the host offers |
 //!
 //! It deliberately keeps nothing between two calls, knows no domain, and leaves
@@ -42,6 +43,7 @@ pub mod request;
 pub mod route;
 pub mod row;
 pub mod settings;
+pub mod sockets;
 pub mod time;
 pub mod tokens;
 
@@ -64,9 +66,20 @@ extern crate self as sdk;
 ///
 /// With `health = check`, a `fn() -> Result<(), String>`, the host asks it when
 /// a version is deployed; an error refuses the version and says why.
+///
+/// With `sockets = name` it holds WebSockets too. `name` is a module, or a type,
+/// with these functions (see [`sockets`] for what they may do):
+///
+/// - `endpoints() -> Vec<Endpoint>`: the paths under which connections are
+///   opened, the same at each call;
+/// - `handle(&Connection, Event)`: something happened on one;
+/// - `published(channel: &str, payload: &str)`: a message on a channel that the
+///   component listens to;
+/// - `missed(rooms: &[String])`: says with [`sockets::advance`] how far these
+///   rooms should be.
 #[macro_export]
 macro_rules! component {
-    ($routes:path) => {
+    ($routes:path $(, health = $check:path)? $(, sockets = $sockets:ident)?) => {
         static ROUTES: std::sync::LazyLock<Vec<$crate::Route>> = std::sync::LazyLock::new($routes);
 
         #[doc(hidden)]
@@ -89,10 +102,11 @@ macro_rules! component {
         // Natively there is nobody to export to; tests call the parts.
         #[cfg(target_arch = "wasm32")]
         $crate::bindings::export!(Component with_types_in $crate::bindings);
-    };
-    ($routes:path, health = $check:path) => {
-        $crate::component!($routes);
 
+        $($crate::component!(@health $check);)?
+        $($crate::component!(@sockets $sockets);)?
+    };
+    (@health $check:path) => {
         impl $crate::__private::HealthGuest for Component {
             fn check() -> Result<(), String> {
                 $check()
@@ -101,5 +115,30 @@ macro_rules! component {
 
         #[cfg(target_arch = "wasm32")]
         $crate::bindings::health::export!(Component with_types_in $crate::bindings::health);
+    };
+    (@sockets $sockets:ident) => {
+        impl $crate::__private::SocketsGuest for Component {
+            fn endpoints() -> Vec<$crate::sockets::Endpoint> {
+                $sockets::endpoints()
+            }
+
+            fn handle(connection: $crate::__private::RawConnection, event: $crate::__private::RawEvent) {
+                // The host made it, so it is right; if not, the call is to end
+                // in a trap, which undoes it.
+                let connection = $crate::sockets::Connection::try_from(connection);
+                $sockets::handle(&connection.expect("a connection as the contract has it"), event.into());
+            }
+
+            fn published(channel: String, payload: String) {
+                $sockets::published(&channel, &payload);
+            }
+
+            fn missed(rooms: Vec<String>) {
+                $sockets::missed(&rooms);
+            }
+        }
+
+        #[cfg(target_arch = "wasm32")]
+        $crate::bindings::sockets::export!(Component with_types_in $crate::bindings::sockets);
     };
 }

@@ -43,7 +43,7 @@ impl Page {
 
 impl Extract for Page {
     fn extract(call: &Call) -> Result<Self, Problems> {
-        let query = Source::Query(call);
+        let query = Source::Query(call.query());
         let mut problems = Problems::default();
         let number = problems.take(query.member::<Option<Number>>(&["page"]));
         let limit = problems.take(if call.has_role(Role::Admin) {

@@ -11,7 +11,7 @@
 //! | `Sent` | false | true | true |
 
 use crate::{
-    call::Call,
+    call::QueryString,
     database::{Param, Value as Cell},
     field::{Field, Input},
     problem::{Flaw, Problem, Problems},
@@ -73,7 +73,7 @@ pub fn partial_object(members: Vec<Member>) -> Value {
 /// Where a request's members are looked up.
 pub enum Source<'a> {
     Body(&'a Map<String, Value>),
-    Query(&'a Call),
+    Query(&'a QueryString),
 }
 
 impl<'a> Source<'a> {
@@ -85,7 +85,7 @@ impl<'a> Source<'a> {
                     object.iter().find(|(key, _)| key.starts_with(start)).map(|(_, value)| Input::Json(value))
                 }
             },
-            Self::Query(call) => call.query(name).map(Input::Text),
+            Self::Query(query) => query.get(name).map(Input::Text),
         }
     }
 
