@@ -7,28 +7,42 @@ use crate::{
         SessionId, UserId,
         messages::{self, Content, Cursor, Excerpt, Message, NewMessage, Sender, Window},
         sessions::{self, Assigned, Assignment, NewSession, Reason, Session, SessionAssignment, Started, Status},
-        token::Token,
+        token::{self, Token},
     },
-    live, store,
+    live::{self, Change},
+    settings, store,
 };
-use sdk::{
-    Error, Result, Stored,
-    database::{Transaction, transaction},
-};
+use sdk::{Error, Result, Stored};
+
+/// Whether the guest's token is shown; a wrong one is refused.
+pub fn presents_token(id: &SessionId, token: Option<&str>) -> Result<bool> {
+    let hash = store::find_token_hash(id)?.ok_or_else(sessions::not_found)?;
+    match token.filter(|token| !token.is_empty()) {
+        Some(token) => token::check(token, &hash).map(|()| true),
+        None => Ok(false),
+    }
+}
+
+/// Whoever does not show the guest's token is refused.
+pub fn check_guest(id: &SessionId, token: Option<&str>) -> Result<()> {
+    if !presents_token(id, token)? && settings::token_required() {
+        return Err(token::missing());
+    }
+    Ok(())
+}
 
 /// Always a new session: to find an old one by email would open it to
 /// everybody who knows the address.
 pub fn start(new: &NewSession) -> Result<Started> {
     let token = draw_token()?;
-    let (session, message) = transaction(|transaction| {
-        let id = store::insert_session(transaction, new, &token.hash())?;
+    let (session, message) = live::change(|change| {
+        let id = store::insert_session(change, new, &token.hash())?;
         let first = new.initial_message.as_ref().map(Content::as_str);
-        let message =
-            first.map(|text| store::insert_message(transaction, &id, &Sender::Guest, text, None)).transpose()?;
+        let message = first.map(|text| store::insert_message(change, &id, &Sender::Guest, text, None)).transpose()?;
         let session = present(&id)?;
-        live::started(transaction, &session)?;
+        live::started(change, &session)?;
         if let Some(message) = &message {
-            live::new_message(transaction, message)?;
+            live::new_message(change, message)?;
         }
         Ok((session, message))
     })?;
@@ -38,8 +52,8 @@ pub fn start(new: &NewSession) -> Result<Started> {
 /// Stores a message, or finds the one that the sender repeats. An admin who
 /// answers an unassigned session gets it.
 pub fn send(id: &SessionId, from: &Sender, new: &NewMessage) -> Result<Stored<Message>> {
-    transaction(|transaction| {
-        let status = lock(transaction, id)?;
+    live::change(|change| {
+        let status = lock(change, id)?;
         // Before everything else, and under the lock: a repeat gets its answer
         // whatever has happened since, and of two at once one is a repeat.
         if let Some(name) = &new.client_message_id
@@ -49,33 +63,33 @@ pub fn send(id: &SessionId, from: &Sender, new: &NewMessage) -> Result<Stored<Me
         }
         sessions::check_open(status)?;
         if let Sender::Admin(admin) = from {
-            claim_locked(transaction, id, admin)?;
+            claim_locked(change, id, admin)?;
         }
         let name = new.client_message_id.as_ref();
-        let message = store::insert_message(transaction, id, from, new.content.as_str(), name)?;
-        live::new_message(transaction, &message)?;
+        let message = store::insert_message(change, id, from, new.content.as_str(), name)?;
+        live::new_message(change, &message)?;
         Ok(Stored::New(message))
     })
 }
 
 /// Gives an unassigned session to the admin who asks for it.
 pub fn claim(id: &SessionId, admin: &UserId) -> Result<Assigned> {
-    transaction(|transaction| {
-        sessions::check_open(lock(transaction, id)?)?;
-        let assignment = claim_locked(transaction, id, admin)?;
+    live::change(|change| {
+        sessions::check_open(lock(change, id)?)?;
+        let assignment = claim_locked(change, id, admin)?;
         assigned(id, assignment)
     })
 }
 
 /// Gives a session to an admin, whoever has it now.
 pub fn assign(id: &SessionId, admin: &UserId) -> Result<Assigned> {
-    transaction(|transaction| {
-        let status = lock(transaction, id)?;
+    live::change(|change| {
+        let status = lock(change, id)?;
         sessions::check_assignee(store::find_role(admin)?)?;
         sessions::check_open(status)?;
         let assignment = match store::find_assignment(id)? {
             Some(present) if present.admin_id == *admin => present,
-            _ => appoint(transaction, id, admin)?,
+            _ => appoint(change, id, admin)?,
         };
         assigned(id, assignment)
     })
@@ -83,11 +97,11 @@ pub fn assign(id: &SessionId, admin: &UserId) -> Result<Assigned> {
 
 /// Closes or re-opens a session for an admin; does nothing if it is so already.
 pub fn set_status(id: &SessionId, status: Status) -> Result<Session> {
-    transaction(|transaction| match (lock(transaction, id)?, status) {
-        (Status::Open, Status::Closed) => close(transaction, id, Reason::ClosedByAdmin),
+    live::change(|change| match (lock(change, id)?, status) {
+        (Status::Open, Status::Closed) => close(change, id, Reason::ClosedByAdmin),
         (Status::Closed, Status::Open) => {
-            store::reopen_session(transaction, id)?;
-            live::status_changed(transaction, id, status)?;
+            store::reopen_session(change, id)?;
+            live::status_changed(change, id, status)?;
             present(id)
         }
         (Status::Open, Status::Open) | (Status::Closed, Status::Closed) => present(id),
@@ -97,10 +111,10 @@ pub fn set_status(id: &SessionId, status: Status) -> Result<Session> {
 /// Closes a session in which nothing was written for `seconds`; false if that
 /// is not so any more.
 pub fn close_idle(id: &SessionId, seconds: i64) -> Result<bool> {
-    transaction(|transaction| {
-        let is_idle = store::lock_idle_session(transaction, id, seconds)?;
+    live::change(|change| {
+        let is_idle = store::lock_idle_session(change, id, seconds)?;
         if is_idle {
-            close(transaction, id, Reason::IdleTimeout)?;
+            close(change, id, Reason::IdleTimeout)?;
         }
         Ok(is_idle)
     })
@@ -120,23 +134,23 @@ pub fn read(id: &SessionId, window: &Window) -> Result<Excerpt> {
     Ok(Excerpt::new(list(id, seq, window.limit + 1)?, window.limit, backwards))
 }
 
-fn lock(transaction: &Transaction, id: &SessionId) -> Result<Status> {
-    store::lock_session(transaction, id)?.ok_or_else(sessions::not_found)
+fn lock(change: &Change<'_>, id: &SessionId) -> Result<Status> {
+    store::lock_session(change, id)?.ok_or_else(sessions::not_found)
 }
 
 /// Who holds the session is read after the lock: in the statement that waits
 /// for the lock it would be what it was before the wait.
-fn claim_locked(transaction: &Transaction, id: &SessionId, admin: &UserId) -> Result<Assignment> {
+fn claim_locked(change: &Change<'_>, id: &SessionId, admin: &UserId) -> Result<Assignment> {
     match store::find_assignment(id)? {
         Some(holder) => sessions::check_holder(&holder, admin).map(|()| holder),
-        None => appoint(transaction, id, admin),
+        None => appoint(change, id, admin),
     }
 }
 
-fn appoint(transaction: &Transaction, id: &SessionId, admin: &UserId) -> Result<Assignment> {
-    let assignment = store::put_assignment(transaction, id, admin)?;
-    store::touch_session(transaction, id)?;
-    live::assigned(transaction, id, &assignment)?;
+fn appoint(change: &Change<'_>, id: &SessionId, admin: &UserId) -> Result<Assignment> {
+    let assignment = store::put_assignment(change, id, admin)?;
+    store::touch_session(change, id)?;
+    live::assigned(change, id, &assignment)?;
     Ok(assignment)
 }
 
@@ -144,14 +158,14 @@ fn assigned(id: &SessionId, assignment: Assignment) -> Result<Assigned> {
     Ok(Assigned { session: present(id)?, assignment: SessionAssignment { session_id: id.clone(), assignment } })
 }
 
-fn close(transaction: &Transaction, id: &SessionId, reason: Reason) -> Result<Session> {
-    store::delete_assignment(transaction, id)?;
-    let farewell = store::insert_message(transaction, id, &Sender::System, reason.farewell(), None)?;
-    store::close_session(transaction, id, reason)?;
+fn close(change: &Change<'_>, id: &SessionId, reason: Reason) -> Result<Session> {
+    store::delete_assignment(change, id)?;
+    let farewell = store::insert_message(change, id, &Sender::System, reason.farewell(), None)?;
+    store::close_session(change, id, reason)?;
     let session = present(id)?;
-    live::new_message(transaction, &farewell)?;
-    live::status_changed(transaction, id, session.status)?;
-    live::closed(transaction, id, reason, session.closed_at)?;
+    live::new_message(change, &farewell)?;
+    live::status_changed(change, id, session.status)?;
+    live::closed(change, id, reason, session.closed_at)?;
     Ok(session)
 }
 

@@ -11,7 +11,9 @@ mod chat;
 mod domain;
 mod handlers;
 mod live;
+mod rooms;
 mod settings;
+mod sockets;
 mod store;
 
 use domain::{
@@ -28,7 +30,7 @@ use sdk::{
     },
 };
 
-sdk::component!(routes);
+sdk::component!(routes, sockets = sockets);
 
 fn routes() -> Vec<Route> {
     let admin = Roles(&[Admin]);

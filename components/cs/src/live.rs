@@ -2,58 +2,90 @@
 //! of the system.
 //!
 //! Both are rows of the outbox under the session's key, so that they go out in
-//! the order in which they are written here, and only if the change is kept.
-//! Frames are complete; for guests the host takes off what only admins see.
+//! the order in which they are written here, and only if the change is kept. The
+//! sockets of this host do not wait for that: they are told when the change is
+//! committed, and know a frame that comes again by its event's id.
 
-use crate::domain::{
-    SessionId,
-    messages::Message,
-    sessions::{Assignment, Reason, Session, Status},
+use crate::{
+    domain::{
+        SessionId,
+        messages::Message,
+        sessions::{Assignment, Reason, Session, Status},
+    },
+    rooms::{Kind, Told},
 };
 use sdk::{
     Result, Timestamp,
-    database::Transaction,
+    database::{self, Transaction},
     events::{self, Event},
 };
 use serde_json::{Value, json};
+use std::{cell::RefCell, ops::Deref};
 
-pub fn started(transaction: &Transaction, session: &Session) -> Result<()> {
-    announce(transaction, &session.id, "chat.session.created", "CHAT_SESSION_CREATED")?;
-    send(transaction, &session.id, "session_created", json!({ "session": session }))
+/// An open transaction, and what the sockets of this host hear of it.
+pub struct Change<'a> {
+    transaction: &'a Transaction,
+    told: RefCell<Vec<Told>>,
 }
 
-pub fn new_message(transaction: &Transaction, message: &Message) -> Result<()> {
-    send(transaction, &message.session_id, "new_message", json!(message))
+impl Deref for Change<'_> {
+    type Target = Transaction;
+
+    fn deref(&self) -> &Transaction {
+        self.transaction
+    }
 }
 
-pub fn assigned(transaction: &Transaction, session: &SessionId, assignment: &Assignment) -> Result<()> {
+/// As a transaction, after which the sockets of this host are told.
+pub fn change<T>(mut work: impl FnMut(&Change<'_>) -> Result<T>) -> Result<T> {
+    let (value, told) = database::transaction(|transaction| {
+        // One for each attempt: what an attempt said that failed is not true.
+        let change = Change { transaction, told: RefCell::default() };
+        let value = work(&change)?;
+        Ok((value, change.told.into_inner()))
+    })?;
+    told.iter().for_each(Told::tell);
+    Ok(value)
+}
+
+pub fn started(change: &Change<'_>, session: &Session) -> Result<()> {
+    announce(change, &session.id, "chat.session.created", "CHAT_SESSION_CREATED")?;
+    send(change, &session.id, Kind::SessionCreated, json!({ "session": session }))
+}
+
+pub fn new_message(change: &Change<'_>, message: &Message) -> Result<()> {
+    send(change, &message.session_id, Kind::NewMessage, json!(message))
+}
+
+pub fn assigned(change: &Change<'_>, session: &SessionId, assignment: &Assignment) -> Result<()> {
     let admin = json!({ "id": assignment.admin_id, "full_name": assignment.admin_name });
-    send(transaction, session, "session_assigned", json!({ "session_id": session, "admin": admin }))
+    send(change, session, Kind::SessionAssigned, json!({ "session_id": session, "admin": admin }))
 }
 
-pub fn status_changed(transaction: &Transaction, session: &SessionId, status: Status) -> Result<()> {
-    send(transaction, session, "session_status_changed", json!({ "session_id": session, "status": status }))
+pub fn status_changed(change: &Change<'_>, session: &SessionId, status: Status) -> Result<()> {
+    send(change, session, Kind::SessionStatusChanged, json!({ "session_id": session, "status": status }))
 }
 
-pub fn closed(
-    transaction: &Transaction,
-    session: &SessionId,
-    reason: Reason,
-    closed_at: Option<Timestamp>,
-) -> Result<()> {
-    let data = json!({ "session_id": session, "reason": reason, "closed_at": closed_at });
-    send(transaction, session, "session_closed", data)?;
-    announce(transaction, session, "chat.session.closed", "CHAT_SESSION_CLOSED")
+pub fn closed(change: &Change<'_>, session: &SessionId, reason: Reason, closed_at: Option<Timestamp>) -> Result<()> {
+    send(change, session, Kind::SessionClosed, ending(session, Some(reason), closed_at))?;
+    announce(change, session, "chat.session.closed", "CHAT_SESSION_CLOSED")
 }
 
-fn send(transaction: &Transaction, session: &SessionId, kind: &str, data: Value) -> Result<()> {
+/// What is said when a session is closed.
+pub fn ending(session: &SessionId, reason: Option<Reason>, closed_at: Option<Timestamp>) -> Value {
+    json!({ "session_id": session, "reason": reason, "closed_at": closed_at })
+}
+
+fn send(change: &Change<'_>, session: &SessionId, kind: Kind, data: Value) -> Result<()> {
     let frame = json!({ "type": kind, "data": data });
-    events::publish_plain(transaction, &format!("chat:session:{session}"), key(session), &frame)
+    let event_id = events::publish_plain(change, &format!("chat:session:{session}"), key(session), &frame)?;
+    change.told.borrow_mut().push(Told { session: session.clone(), event_id, kind, data });
+    Ok(())
 }
 
-fn announce(transaction: &Transaction, session: &SessionId, channel: &str, kind: &str) -> Result<()> {
+fn announce(change: &Change<'_>, session: &SessionId, channel: &str, kind: &str) -> Result<()> {
     let fields = json!({ "sessionId": session });
-    events::publish(transaction, Event { channel, key: key(session), kind, fields })
+    events::publish(change, Event { channel, key: key(session), kind, fields })
 }
 
 fn key(session: &SessionId) -> String {

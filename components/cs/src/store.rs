@@ -6,10 +6,10 @@
 use crate::domain::{
     ClientMessageId, MessageId, SessionId, UserId,
     messages::{Message, Sender},
-    sessions::{Assignment, ListedSession, NewSession, Reason, Session, Status},
+    sessions::{Assignment, ListedSession, NewSession, Reason, Session, Standing, Status},
 };
 use sdk::{
-    Page, Role,
+    Page, Role, Timestamp,
     database::{self, Error, Transaction, Value},
     params, row,
 };
@@ -18,6 +18,24 @@ row! {
     struct Idle {
         id: SessionId,
     }
+
+    /// How far a session has got.
+    pub struct Head {
+        pub id: SessionId,
+        pub status: Status,
+        pub last_seq: i64,
+    }
+
+    /// Who sits at the desk, and since when by the database's clock.
+    pub struct DeskAdmin {
+        pub full_name: String,
+        pub seen_at: Timestamp,
+    }
+}
+
+/// A parameter for `any`.
+fn list(ids: &[SessionId]) -> Value {
+    Value::UuidArray(ids.iter().map(SessionId::to_string).collect())
 }
 
 /// Which sessions a list shows.
@@ -49,6 +67,21 @@ pub fn find_session(id: &SessionId) -> Result<Option<Session>, Error> {
     database::first(include_str!("../sql/find_session.sql"), &params![id])
 }
 
+/// All open sessions, and those of these that there are.
+pub fn list_desk_sessions(named: &[SessionId]) -> Result<Vec<Session>, Error> {
+    database::all(include_str!("../sql/list_desk_sessions.sql"), &[list(named)])
+}
+
+/// Of these sessions, and, with `desk`, of all in which an admin can have missed
+/// something.
+pub fn list_heads(named: &[SessionId], desk: bool) -> Result<Vec<Head>, Error> {
+    database::all(include_str!("../sql/list_heads.sql"), &[list(named), Value::Boolean(desk)])
+}
+
+pub fn find_standing(id: &SessionId) -> Result<Option<Standing>, Error> {
+    database::first(include_str!("../sql/find_standing.sql"), &params![id])
+}
+
 /// None if there is no such session.
 pub fn find_token_hash(id: &SessionId) -> Result<Option<Vec<u8>>, Error> {
     database::find(include_str!("../sql/find_token_hash.sql"), &params![id])
@@ -72,8 +105,9 @@ pub fn lock_idle_session(_: &Transaction, id: &SessionId, seconds: i64) -> Resul
     Ok(locked.is_some())
 }
 
-pub fn list_idle_sessions(seconds: i64) -> Result<Vec<SessionId>, Error> {
-    let idle: Vec<Idle> = database::all(include_str!("../sql/list_idle_sessions.sql"), &params![seconds])?;
+/// The longest idle first, without the first `kept` of them.
+pub fn list_idle_sessions(seconds: i64, kept: i64) -> Result<Vec<SessionId>, Error> {
+    let idle: Vec<Idle> = database::all(include_str!("../sql/list_idle_sessions.sql"), &params![seconds, kept])?;
     Ok(idle.into_iter().map(|idle| idle.id).collect())
 }
 
@@ -110,6 +144,11 @@ pub fn find_message_seq(session: &SessionId, id: &MessageId) -> Result<Option<i6
     database::find(include_str!("../sql/find_message_seq.sql"), &params![session, id])
 }
 
+/// The number of the last message that was stored before, or 0.
+pub fn find_seq_before(session: &SessionId, time: Timestamp) -> Result<i64, Error> {
+    database::scalar(include_str!("../sql/find_seq_before.sql"), &params![session, time])
+}
+
 /// Newest first.
 pub fn list_messages_before(session: &SessionId, seq: i64, limit: i64) -> Result<Vec<Message>, Error> {
     database::all(include_str!("../sql/list_messages_before.sql"), &params![session, seq, limit])
@@ -136,4 +175,8 @@ pub fn delete_assignment(_: &Transaction, session: &SessionId) -> Result<(), Err
 /// None if there is no such user, or not any more.
 pub fn find_role(id: &UserId) -> Result<Option<Role>, Error> {
     database::find(include_str!("../sql/find_role.sql"), &params![id])
+}
+
+pub fn find_desk_admin(id: &UserId) -> Result<Option<DeskAdmin>, Error> {
+    database::first(include_str!("../sql/find_desk_admin.sql"), &params![id])
 }

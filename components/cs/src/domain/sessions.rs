@@ -57,6 +57,14 @@ row! {
         pub last_message: Option<Message> as "newest_",
     }
 
+    /// Where a session stands: its newest number, and how it ended if it did.
+    pub struct Standing {
+        pub status: Status,
+        pub last_seq: i64,
+        pub close_reason: Option<Reason>,
+        pub closed_at: Option<Timestamp>,
+    }
+
     /// Who holds a session. An admin who has been deleted or is none any more
     /// holds nothing, whatever the table says.
     pub struct Assignment {

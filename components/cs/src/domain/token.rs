@@ -59,7 +59,7 @@ pub fn check(token: &str, expected: &[u8]) -> Result<(), Error> {
 }
 
 pub fn missing() -> Error {
-    Error::new(CHAT_TOKEN_MISSING, "Please send the session's token as X-Session-Token")
+    Error::new(CHAT_TOKEN_MISSING, "Please send the session's token")
 }
 
 #[cfg(test)]

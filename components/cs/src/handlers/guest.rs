@@ -38,9 +38,7 @@ pub fn show(call: &Call, Path(id): Path<SessionId>) -> Result<Data<Conversation>
 }
 
 pub fn send(call: &Call, Path(id): Path<SessionId>, body: Unread<Body<NewMessage>>) -> Result<Stored<Sent>> {
-    if !presents_token(call, &id)? && settings::token_required() {
-        return Err(token::missing());
-    }
+    chat::check_guest(&id, call.header(token::HEADER))?;
     let Body(new) = body.read(call)?;
     chat::send(&id, &Sender::Guest, &new).map(sent)
 }
@@ -55,7 +53,7 @@ pub fn messages(call: &Call, Path(id): Path<SessionId>, query: Unread<Query<Admi
 
 /// The first credential that is sent decides, good or bad.
 fn reader(call: &Call, id: &SessionId) -> Result<Reader> {
-    if presents_token(call, id)? {
+    if chat::presents_token(id, call.header(token::HEADER))? {
         return Ok(Reader::Guest);
     }
     if let Some(refusal) = call.refusal() {
@@ -66,14 +64,5 @@ fn reader(call: &Call, id: &SessionId) -> Result<Reader> {
         Some(_) => Err(Error::forbidden(call)),
         None if settings::token_required() => Err(token::missing()),
         None => Ok(Reader::Guest),
-    }
-}
-
-/// Whether the guest's token is sent; a wrong one is refused.
-fn presents_token(call: &Call, id: &SessionId) -> Result<bool> {
-    let hash = store::find_token_hash(id)?.ok_or_else(sessions::not_found)?;
-    match call.header(token::HEADER).filter(|token| !token.is_empty()) {
-        Some(token) => token::check(token, &hash).map(|()| true),
-        None => Ok(false),
     }
 }

@@ -1,8 +1,8 @@
 //! What the host has done every so often.
 
-use crate::{chat, settings, store};
+use crate::{chat, rooms, settings, store};
 use schemars::JsonSchema;
-use sdk::{Call, Data, Result, log};
+use sdk::{Call, Data, Result, log, sockets};
 use serde::Serialize;
 
 #[derive(JsonSchema, Serialize)]
@@ -10,19 +10,35 @@ pub struct Closed {
     closed: usize,
 }
 
+/// Of one run; what it leaves is for the next.
+const MOST: usize = 500;
+
 /// Closes sessions in which nobody has written for long, each in a transaction
-/// of its own, the longest idle first. What one run leaves is for the next.
+/// of its own, the longest idle first. A guest who is connected, to whichever
+/// host, keeps the session open, however quiet it is.
 pub fn close_idle(_: &Call) -> Result<Data<Closed>> {
     let seconds = settings::idle_timeout();
-    let idle = store::list_idle_sessions(seconds)?;
-    // A guest who is connected keeps the session open, however quiet it is: here
-    // is the place to take off those that have a guest's socket on some node.
-    let mut closed = 0;
-    for id in &idle {
-        match chat::close_idle(id, seconds) {
-            Ok(is_closed) => closed += usize::from(is_closed),
-            // One session that cannot be closed must not keep the others open.
-            Err(error) => log::error(&format!("an idle session stays open: {error:?}")),
+    let (mut closed, mut kept) = (0, 0);
+    while closed < MOST {
+        let idle = store::list_idle_sessions(seconds, kept)?;
+        if idle.is_empty() {
+            break;
+        }
+        let rooms: Vec<String> = idle.iter().map(rooms::guests).collect();
+        let present = sockets::present(&rooms);
+        for (id, room) in idle.iter().zip(&rooms) {
+            if present.contains(room) {
+                kept += 1;
+                continue;
+            }
+            match chat::close_idle(id, seconds) {
+                Ok(is_closed) => closed += usize::from(is_closed),
+                // One session that cannot be closed must not keep the others open.
+                Err(error) => {
+                    log::error(&format!("an idle session stays open: {error:?}"));
+                    kept += 1;
+                }
+            }
         }
     }
     Ok(Data(Closed { closed }))

@@ -1,0 +1,233 @@
+//! Who hears what: all admins are in one room, the guests of a session in
+//! another, and a frame about a session goes to either, or both.
+//!
+//! A frame reaches a host twice or not at all: from the call that made it, and
+//! over the session's channel from whichever host. The first counts, by the id
+//! of its event; what is missing is found by the numbers of the messages.
+
+use crate::{
+    domain::{SessionId, sessions::Status},
+    store,
+};
+use sdk::{
+    Uuid, choice, log,
+    sockets::{self, Frame},
+};
+use serde_json::{Value, json};
+
+/// The room of all admins.
+pub const DESK: &str = "admins";
+
+const CHANNEL: &str = "chat:session:";
+const GUESTS: &str = "guest:";
+
+choice! {
+    /// What a frame about a session says.
+    pub enum Kind {
+        NewMessage = "new_message",
+        SessionCreated = "session_created",
+        SessionAssigned = "session_assigned",
+        SessionStatusChanged = "session_status_changed",
+        SessionClosed = "session_closed",
+        Typing = "typing",
+    }
+}
+
+/// Something that the sockets of a session are told.
+#[derive(Debug)]
+pub struct Told {
+    pub session: SessionId,
+    pub event_id: String,
+    pub kind: Kind,
+    /// All of it, as admins see it.
+    pub data: Value,
+}
+
+/// The room of a session's guests.
+pub fn guests(session: &SessionId) -> String {
+    format!("{GUESTS}{session}")
+}
+
+/// The session whose guests' room that is.
+pub fn session_of(room: &str) -> Option<SessionId> {
+    room.strip_prefix(GUESTS).and_then(Uuid::parse).map(SessionId)
+}
+
+/// A frame as clients read it; `id` is that of the frame which it answers.
+pub fn frame(kind: &str, data: &Value, id: Option<&str>) -> Frame {
+    let mut frame = json!({ "type": kind, "data": data });
+    if let Some(id) = id {
+        frame["id"] = id.into();
+    }
+    Frame::new(frame.to_string())
+}
+
+/// A message at its place in the session.
+pub fn message(session: &SessionId, seq: i64, data: &Value) -> Frame {
+    frame(Kind::NewMessage.word(), data, None).about(session).numbered(number(seq))
+}
+
+/// Numbers of messages are never below 0.
+pub fn number(seq: i64) -> u64 {
+    u64::try_from(seq).unwrap_or(0)
+}
+
+impl Told {
+    /// What was published on a session's channel; None for what this version
+    /// does not know.
+    pub fn read(channel: &str, payload: &str) -> Option<Self> {
+        let session = channel.strip_prefix(CHANNEL).and_then(Uuid::parse).map(SessionId)?;
+        let mut payload: Value = serde_json::from_str(payload).ok()?;
+        let kind = payload["type"].as_str().and_then(Kind::parse)?;
+        let event_id = payload["eventId"].as_str()?.to_owned();
+        let data = payload["data"].take();
+        (data.is_object()).then_some(Self { session, event_id, kind, data })
+    }
+
+    /// Tells the sockets of this host.
+    pub fn tell(&self) {
+        if let Some(data) = self.shown_to_admins() {
+            sockets::broadcast(DESK, &self.frame(data));
+        }
+        if let Some(data) = self.shown_to_guests() {
+            sockets::broadcast(&guests(&self.session), &self.frame(&data));
+        }
+        if self.kind == Kind::SessionClosed {
+            end(&self.session);
+        }
+    }
+
+    /// Tells the sockets of all hosts, those of the others if Redis is there.
+    pub fn relay(&self) {
+        self.tell();
+        let payload = json!({ "type": self.kind, "data": self.data, "eventId": self.event_id });
+        sockets::publish(&format!("{CHANNEL}{}", self.session), &payload);
+    }
+
+    fn frame(&self, data: &Value) -> Frame {
+        let frame = match (self.kind, self.data["seq"].as_i64()) {
+            (Kind::NewMessage, Some(seq)) => message(&self.session, seq, data),
+            _ => frame(self.kind.word(), data, None).about(&self.session),
+        };
+        frame.named(&self.event_id)
+    }
+
+    fn shown_to_admins(&self) -> Option<&Value> {
+        let own = self.kind == Kind::Typing && self.data["role"] == ADMIN;
+        (!own).then_some(&self.data)
+    }
+
+    /// Of an admin guests see the name only.
+    fn shown_to_guests(&self) -> Option<Value> {
+        match self.kind {
+            Kind::NewMessage | Kind::SessionStatusChanged => Some(self.data.clone()),
+            Kind::SessionAssigned => {
+                let name = &self.data["admin"]["full_name"];
+                Some(json!({ "session_id": self.session, "admin": { "full_name": name } }))
+            }
+            Kind::Typing => (self.data["role"] == ADMIN).then(|| self.data.clone()),
+            // The guest knows of the first, and `end` tells the last.
+            Kind::SessionCreated | Kind::SessionClosed => None,
+        }
+    }
+}
+
+/// Of those who type, in the words of messages.
+pub const ADMIN: &str = "assistant";
+pub const GUEST: &str = "user";
+
+/// Shows the guests of a closed session out. Each may have got more or less of
+/// it, and the end comes last: the number after the last puts all of them behind,
+/// and who is behind is told what is missing, and that it is over (`replay`).
+fn end(session: &SessionId) {
+    match store::find_standing(session) {
+        Ok(Some(standing)) => lead(session, standing.status, standing.last_seq),
+        Ok(None) => {}
+        // Those who stay because of it are found by `missed`.
+        Err(error) => log::error(&format!("the guests of a closed session stay: {error}")),
+    }
+}
+
+/// Takes the guests of a session as far as it has got.
+pub fn lead(session: &SessionId, status: Status, last_seq: i64) {
+    sockets::advance(&guests(session), &session.to_string(), goal(status, last_seq));
+}
+
+/// How far a guest is to get: in a closed session past the last message, where
+/// the end is.
+pub fn goal(status: Status, last_seq: i64) -> u64 {
+    match status {
+        Status::Open => number(last_seq),
+        Status::Closed => number(last_seq) + 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SESSION: &str = "0d3a1f8e-6a51-4f0c-9b60-1a2b3c4d5e6f";
+
+    fn told(kind: &str, data: Value) -> Told {
+        let payload = json!({ "type": kind, "data": data, "eventId": "e" }).to_string();
+        Told::read(&format!("chat:session:{SESSION}"), &payload).unwrap_or_else(|| unreachable!("{payload}"))
+    }
+
+    #[test]
+    fn what_is_published_is_read_or_passed_over() {
+        let channel = format!("chat:session:{SESSION}");
+        let good = r#"{"type":"typing","data":{},"eventId":"e"}"#;
+        assert!(Told::read(&channel, good).is_some());
+        for (channel, payload) in [
+            ("chat:session:x", good),
+            ("other", good),
+            (&*channel, "{}"),
+            (&*channel, "no json"),
+            (&*channel, r#"{"type":"later","data":{},"eventId":"e"}"#),
+            (&*channel, r#"{"type":"typing","data":[],"eventId":"e"}"#),
+            (&*channel, r#"{"type":"typing","data":{}}"#),
+        ] {
+            assert!(Told::read(channel, payload).is_none(), "{channel} {payload}");
+        }
+    }
+
+    #[test]
+    fn messages_have_their_place_and_frames_their_name() {
+        let frame = |told: Told| told.frame(&told.data);
+        let message = frame(told("new_message", json!({ "seq": 7 })));
+        assert_eq!((message.number, message.stream.as_deref()), (Some(7), Some(SESSION)));
+        assert_eq!(message.event_id.as_deref(), Some("e"));
+        assert_eq!(message.text, r#"{"data":{"seq":7},"type":"new_message"}"#);
+        let other = frame(told("session_assigned", json!({ "seq": 7 })));
+        assert_eq!((other.number, other.stream.as_deref()), (None, Some(SESSION)));
+    }
+
+    #[test]
+    fn guests_see_of_an_admin_the_name_only() {
+        let assigned =
+            told("session_assigned", json!({ "session_id": SESSION, "admin": { "id": "1", "full_name": "Ann" } }));
+        let shown = json!({ "session_id": SESSION, "admin": { "full_name": "Ann" } });
+        assert_eq!(assigned.shown_to_guests(), Some(shown));
+        assert_eq!(assigned.shown_to_admins(), Some(&assigned.data));
+        assert_eq!(told("session_created", json!({})).shown_to_guests(), None);
+        assert_eq!(told("session_closed", json!({})).shown_to_guests(), None);
+        assert_eq!(told("session_status_changed", json!({})).shown_to_guests(), Some(json!({})));
+    }
+
+    #[test]
+    fn the_other_side_sees_who_types() {
+        let sides = |role: &str| {
+            let told = told("typing", json!({ "session_id": SESSION, "role": role }));
+            (told.shown_to_admins().is_some(), told.shown_to_guests().is_some())
+        };
+        assert_eq!(sides(GUEST), (true, false));
+        assert_eq!(sides(ADMIN), (false, true));
+    }
+
+    #[test]
+    fn a_room_names_its_session() {
+        assert_eq!(Uuid::parse(SESSION).map(|id| session_of(&guests(&SessionId(id))).is_some()), Some(true));
+        assert_eq!(session_of(DESK), None);
+        assert_eq!(session_of("guest:x"), None);
+    }
+}

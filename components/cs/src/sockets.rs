@@ -1,0 +1,154 @@
+//! The chat over WebSockets: what `chat` can do, said in frames.
+//!
+//! The host holds the connections and calls for each thing that happens on one;
+//! what a connection is known by from one call to the next is its `state`. A
+//! connection gets each message of a session once and in order, because each has
+//! its number there; what a connection has missed, and what it wants to be told
+//! again, comes one and the same way (`replay`).
+
+mod credential;
+mod enter;
+mod envelope;
+mod pace;
+mod replay;
+mod resume;
+mod state;
+mod talk;
+
+use crate::rooms::{self, Told};
+use envelope::Envelope;
+use sdk::{
+    Code, Error, Role, codes,
+    sockets::{Connection, Endpoint, Event},
+};
+use serde_json::json;
+use state::{State, Who};
+
+/// Of frames from clients. Only the first may be longer, because an admin tells
+/// with it what was seen of all sessions.
+const MAX_FRAME_BYTES: u32 = 16 << 10;
+const MAX_FIRST_FRAME_BYTES: u32 = 256 << 10;
+/// Frames that are none, until the connection ends.
+const MAX_MALFORMED: u32 = 3;
+
+const INVALID_FRAME: Code = Code::new(400, "INVALID_FRAME");
+const UNKNOWN_TYPE: Code = Code::new(400, "UNKNOWN_TYPE");
+
+/// Close codes.
+mod close {
+    pub const TOO_LARGE: u16 = 1009;
+    pub const INTERNAL: u16 = 1011;
+    pub const MALFORMED: u16 = 4400;
+    pub const UNAUTHENTICATED: u16 = 4401;
+    pub const FORBIDDEN: u16 = 4403;
+    pub const UNKNOWN_SESSION: u16 = 4404;
+    pub const TIMEOUT: u16 = 4408;
+    pub const SESSION_CLOSED: u16 = 4409;
+    pub const RATE_LIMITED: u16 = 4429;
+}
+
+pub fn endpoints() -> Vec<Endpoint> {
+    let failure = json!({ "code": codes::INTERNAL_SERVER_ERROR.name, "message": "Something went wrong" });
+    vec![Endpoint {
+        path: "/api/cs/ws".into(),
+        max_frame_bytes: MAX_FIRST_FRAME_BYTES,
+        failure: json!({ "type": "error", "data": failure }).to_string(),
+    }]
+}
+
+pub fn handle(connection: &Connection, event: Event) {
+    let Some(state) = connection.state::<State>() else {
+        // A version that keeps something else was here: the client comes back
+        // and tells what it has seen.
+        return connection.close(close::INTERNAL, "please connect again");
+    };
+    match (event, state.who.clone()) {
+        (Event::Opened(opening), _) => enter::by_opening(connection, &opening),
+        (Event::Text(text), None) => enter::by_frame(connection, &text),
+        (Event::Binary, None) => enter::unheard(connection, None),
+        (Event::Timer, None) => enter::too_late(connection),
+        (Event::Text(text), Some(who)) => hear(connection, state, &who, &text),
+        (Event::Binary, Some(_)) => keep(connection, &malformed(connection, state, None)),
+        (Event::Behind(gap), Some(who)) => replay::fill(connection, &who, &gap),
+        (Event::Timer, Some(_)) | (Event::Behind(_), None) | (Event::Closed(_), _) => {}
+    }
+}
+
+pub fn published(channel: &str, payload: &str) {
+    if let Some(told) = Told::read(channel, payload) {
+        told.tell();
+    }
+}
+
+pub fn missed(rooms: &[String]) {
+    replay::advance(rooms);
+}
+
+/// A frame of somebody who is known.
+fn hear(connection: &Connection, before: State, who: &Who, text: &str) {
+    let is_admin = connection.caller.as_ref().is_some_and(|user| user.role == Role::Admin);
+    if matches!(who, Who::Admin { .. }) && !is_admin {
+        let error = Error::new(codes::AUTH_FORBIDDEN, "Only admins may do this");
+        return refuse(connection, &error, None);
+    }
+    let mut state = before.clone();
+    match Envelope::read(text) {
+        Err(frame) => state = malformed(connection, state, frame.id.as_deref()),
+        Ok(frame) => match talk::answer(connection, &mut state, who, &frame) {
+            Ok(Some((kind, data))) => connection.send(&rooms::frame(kind, &data, frame.id.as_deref())),
+            Ok(None) => {}
+            Err(error) => {
+                say_no(connection, &error, frame.id.as_deref());
+                let retry_after = error.details().and_then(|details| details["retry_after"].as_u64());
+                if let Some(seconds) = retry_after.filter(|_| error.code() == codes::RATE_LIMIT_EXCEEDED)
+                    && state.refusals.end_with(pace::now(), seconds)
+                {
+                    connection.close(close::RATE_LIMITED, "too many messages");
+                }
+            }
+        },
+    }
+    if state != before {
+        keep(connection, &state);
+    }
+}
+
+fn malformed(connection: &Connection, state: State, id: Option<&str>) -> State {
+    say_no(connection, &Error::new(INVALID_FRAME, "This is no frame of the chat"), id);
+    let malformed = state.malformed + 1;
+    if malformed >= MAX_MALFORMED {
+        connection.close(close::MALFORMED, "too many invalid frames");
+    }
+    State { malformed, ..state }
+}
+
+fn keep(connection: &Connection, state: &State) {
+    if let Err(error) = connection.set_state(state) {
+        fail(connection, &error);
+    }
+}
+
+/// Tells of an error; the connection stays.
+fn say_no(connection: &Connection, error: &Error, id: Option<&str>) {
+    connection.send(&rooms::frame("error", &sdk::sockets::refusal(error), id));
+}
+
+/// Tells of an error, and ends the connection.
+fn refuse(connection: &Connection, error: &Error, id: Option<&str>) {
+    say_no(connection, error, id);
+    let (code, reason) = match error.code() {
+        codes::VALIDATION_ERROR => (close::MALFORMED, "malformed"),
+        codes::RATE_LIMIT_EXCEEDED => (close::RATE_LIMITED, "too many requests"),
+        crate::domain::sessions::CHAT_SESSION_NOT_FOUND => (close::UNKNOWN_SESSION, "unknown session"),
+        Code { status: 401, .. } => (close::UNAUTHENTICATED, "not authenticated"),
+        Code { status: 403, .. } => (close::FORBIDDEN, "forbidden"),
+        _ => (close::INTERNAL, "internal error"),
+    };
+    connection.close(code, reason);
+}
+
+/// What must not happen has happened to this connection: the client comes back
+/// and misses nothing.
+fn fail(connection: &Connection, error: &Error) {
+    refuse(connection, error, None);
+}

@@ -1,0 +1,168 @@
+//! How a connection becomes a guest's or an admin's.
+//!
+//! Before anything is read the connection joins its room, so that what is told
+//! meanwhile waits. Then it learns where things stand, and gets its place in
+//! each session: from there on it is brought up to date (`replay`) and told what
+//! is new, both by numbers.
+
+use super::{
+    MAX_FRAME_BYTES, close,
+    credential::{self, Credential},
+    envelope::{Envelope, Malformed},
+    refuse, replay,
+    resume::{Seen, SeenOf},
+    say_no,
+    state::{State, Who},
+};
+use crate::{
+    chat,
+    domain::{
+        SessionId, UserId,
+        messages::Window,
+        sessions::{self, NewSession, Session, Status},
+        token::Token,
+    },
+    rooms::{self, DESK},
+    settings, store,
+};
+use sdk::{
+    Error, Principal, Problem, Result, Role, codes,
+    request::{Request, Source},
+    sockets::{self, Connection, Opening},
+};
+use serde_json::{Map, Value, json};
+
+/// Until a client has said who it is, in milliseconds.
+const PATIENCE: u32 = 10_000;
+
+pub fn by_opening(connection: &Connection, opening: &Opening) {
+    match credential::of_opening(opening, connection.caller.is_some(), !settings::token_required()) {
+        Ok(Some(credential)) => by(connection, credential, None),
+        Ok(None) => connection.set_timer(PATIENCE),
+        Err(error) => refuse(connection, &error, None),
+    }
+}
+
+pub fn by_frame(connection: &Connection, text: &str) {
+    match Envelope::read(text) {
+        Ok(frame) if frame.kind == "auth" => match credential::of_frame(&frame) {
+            Ok(credential) => by(connection, credential, frame.id.as_deref()),
+            Err(error) => refuse(connection, &error, frame.id.as_deref()),
+        },
+        Err(Malformed { kind: Some(kind), id }) if kind == "auth" => {
+            refuse(connection, &Problem::custom("data", "must be an object").into(), id.as_deref());
+        }
+        _ if text.len() > MAX_FRAME_BYTES as usize => connection.close(close::TOO_LARGE, "frame too large"),
+        Ok(Envelope { id, .. }) | Err(Malformed { id, .. }) => unheard(connection, id.as_deref()),
+    }
+}
+
+/// The first frame says who the client is, or nothing.
+pub fn unheard(connection: &Connection, id: Option<&str>) {
+    refuse(connection, &missing(), id);
+}
+
+pub fn too_late(connection: &Connection) {
+    say_no(connection, &missing(), None);
+    connection.close(close::TIMEOUT, "not authenticated in time");
+}
+
+fn missing() -> Error {
+    Error::new(codes::AUTH_MISSING_TOKEN, "Please say who you are first")
+}
+
+fn by(connection: &Connection, credential: Credential, id: Option<&str>) {
+    let entered = match credential {
+        Credential::Verified { after } => match &connection.caller {
+            Some(user) if user.role == Role::Admin => desk(connection, user, after.as_ref(), id),
+            _ => Err(Error::new(codes::AUTH_FORBIDDEN, "Only admins may do this")),
+        },
+        Credential::Admin { token, after } => {
+            let user = connection.authenticate(&token, Role::Admin);
+            user.and_then(|user| desk(connection, &user, after.as_ref(), id))
+        }
+        Credential::Guest { session, token, after } => {
+            let known = chat::check_guest(&session, token.as_deref());
+            known.and_then(|()| seat(connection, &session, after, None, id))
+        }
+        Credential::Newcomer { name, email } => newcomer(connection, name, email),
+    };
+    if let Err(error) = entered {
+        refuse(connection, &error, id);
+    }
+}
+
+/// Under the rules and limits of CS-1: what is counted there is counted here.
+fn newcomer(connection: &Connection, name: Option<String>, email: Option<String>) -> Result<()> {
+    sockets::admit("chat_session", &connection.client)?;
+    let sent = [("guest_name", name), ("guest_email", email)];
+    let body = sent.into_iter().filter_map(|(key, value)| Some((key.to_owned(), Value::String(value?))));
+    let new = NewSession::read(&Source::Body(&body.collect::<Map<_, _>>()))?;
+    let started = chat::start(&new)?;
+    seat(connection, &started.session.id, None, Some(&started.session_token), None)
+}
+
+/// Makes the connection one of the session's guests.
+fn seat(
+    connection: &Connection,
+    id: &SessionId,
+    after: Option<Seen>,
+    token: Option<&Token>,
+    answers: Option<&str>,
+) -> Result<()> {
+    connection.join(&rooms::guests(id));
+    let session = store::find_session(id)?.ok_or_else(sessions::not_found)?;
+    let (head, status) = (session.message_count, session.status);
+    // Not those that came after the session was read: they come live.
+    let mut messages = match after {
+        None => store::list_messages_before(id, head + 1, Window::NEWEST.limit)?,
+        Some(_) => vec![],
+    };
+    messages.reverse();
+    let mut data = json!({ "session": session.for_guest(), "seq": head, "messages": messages });
+    if let Some(token) = token {
+        data["session_token"] = json!(token);
+    }
+    welcome(connection, Who::Guest { session: id.clone() }, &data, answers)?;
+    let stream = id.to_string();
+    connection.set_position(&stream, rooms::number(after.map_or(head, |seen| seen.up_to(head))));
+    connection.catch_up(&stream, rooms::goal(status, head));
+    Ok(())
+}
+
+/// Makes the connection one of the admins'.
+fn desk(connection: &Connection, user: &Principal, after: Option<&SeenOf>, answers: Option<&str>) -> Result<()> {
+    connection.join(DESK);
+    let admin = store::find_desk_admin(&UserId(user.user_id.clone()))?;
+    let admin = admin.ok_or_else(|| Error::new(codes::AUTH_UNAUTHORIZED, "The user is gone"))?;
+    let sessions = store::list_desk_sessions(&after.map(SeenOf::sessions).unwrap_or_default())?;
+    let heads: Map<String, Value> =
+        sessions.iter().map(|session| (session.id.to_string(), session.message_count.into())).collect();
+    let mut data = json!({
+        "admin": { "id": user.user_id, "full_name": admin.full_name },
+        "open_sessions": sessions.iter().filter(|session| session.status == Status::Open).count(),
+        "seq": heads,
+    });
+    if after.is_some() {
+        data["sessions"] = json!(sessions);
+    }
+    let since = after.is_none().then(|| replay::news_since(admin.seen_at));
+    welcome(connection, Who::Admin { since }, &data, answers)?;
+    for Session { id, message_count: head, .. } in &sessions {
+        let stream = id.to_string();
+        let seen = after.map_or(*head, |after| after.of(id).up_to(*head));
+        connection.set_position(&stream, rooms::number(seen));
+        if seen < *head {
+            connection.catch_up(&stream, rooms::number(*head));
+        }
+    }
+    Ok(())
+}
+
+fn welcome(connection: &Connection, who: Who, data: &Value, answers: Option<&str>) -> Result<()> {
+    connection.set_timer(0);
+    connection.set_limit(MAX_FRAME_BYTES);
+    connection.set_state(&State { who: Some(who), ..State::default() })?;
+    connection.send(&rooms::frame("connected", data, answers));
+    Ok(())
+}

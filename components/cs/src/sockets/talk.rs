@@ -1,0 +1,162 @@
+//! The frames of those who are known, and what is answered.
+
+use super::{
+    UNKNOWN_TYPE,
+    envelope::Envelope,
+    pace,
+    resume::Seen,
+    state::{State, Who},
+};
+use crate::{
+    chat,
+    domain::{
+        SessionId, UserId,
+        messages::{NewMessage, Sender},
+        sessions,
+    },
+    rooms::{self, DESK, Kind, Told},
+    store,
+};
+use sdk::{
+    Error, Principal, Problem, Problems, Result, Stored, codes, request,
+    request::{Request, Source},
+    sockets::{self, Connection},
+};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// A direct reply: type and data.
+type Reply = Option<(&'static str, Value)>;
+
+request! {
+    struct Target {
+        session_id: SessionId,
+    }
+}
+
+request! {
+    struct Subscription {
+        session_id: SessionId,
+        after_seq: Option<Seen>,
+    }
+}
+
+pub fn answer(connection: &Connection, state: &mut State, who: &Who, frame: &Envelope) -> Result<Reply> {
+    match (frame.kind.as_str(), who) {
+        ("ping", _) => Ok(Some(("pong", json!({})))),
+        ("send_message", Who::Guest { session }) => send_as_guest(session, frame),
+        ("send_message", Who::Admin { .. }) => send_as_admin(user(connection)?, frame),
+        ("typing", _) => typing(state, who, frame),
+        ("subscribe", Who::Admin { .. }) => subscribe(connection, frame),
+        ("unsubscribe", Who::Admin { .. }) => unsubscribe(connection, frame),
+        ("subscribe" | "unsubscribe", Who::Guest { .. }) => {
+            Err(Error::new(codes::AUTH_FORBIDDEN, "Only admins may do this"))
+        }
+        ("auth", _) => Err(Problem::custom("type", "is for the first frame only").into()),
+        _ => Err(Error::new(UNKNOWN_TYPE, "There is no such type of frame")),
+    }
+}
+
+fn user(connection: &Connection) -> Result<&Principal> {
+    connection.caller.as_ref().ok_or_else(|| Error::internal("the connection of an admin has no user"))
+}
+
+fn source(frame: &Envelope) -> Source<'_> {
+    Source::Body(&frame.data)
+}
+
+/// As over HTTP, a message is counted before it is looked at, and counts there
+/// as well.
+fn send_as_guest(session: &SessionId, frame: &Envelope) -> Result<Reply> {
+    sockets::admit("chat_message", &session.to_string())?;
+    send(session, &Sender::Guest, &NewMessage::read(&source(frame))?)
+}
+
+fn send_as_admin(user: &Principal, frame: &Envelope) -> Result<Reply> {
+    let mut problems = Problems::default();
+    let target = problems.take(Target::read(&source(frame)));
+    let new = problems.take(NewMessage::read(&source(frame)));
+    let (Some(target), Some(new)) = (target, new) else { return Err(problems.into()) };
+    send(&target.session_id, &Sender::Admin(UserId(user.user_id.clone())), &new)
+}
+
+fn send(session: &SessionId, from: &Sender, new: &NewMessage) -> Result<Reply> {
+    let (Stored::New(message) | Stored::Known(message)) = chat::send(session, from, new)?;
+    let mut data = json!({ "message_id": message.id, "seq": message.seq, "delivered_at": message.created_at });
+    if let Some(name) = &new.client_message_id {
+        data["client_message_id"] = json!(name);
+    }
+    Ok(Some(("message_delivered", data)))
+}
+
+/// The others of the session see it if they are there now. A frame too many is
+/// nobody's mistake and is passed over.
+fn typing(state: &mut State, who: &Who, frame: &Envelope) -> Result<Reply> {
+    let (session, role) = match who {
+        Who::Guest { session } => (session.clone(), rooms::GUEST),
+        Who::Admin { .. } => (Target::read(&source(frame))?.session_id, rooms::ADMIN),
+    };
+    if state.typing.admits(pace::now(), 1, Duration::from_secs(2)) {
+        let data = json!({ "session_id": session, "role": role });
+        Told { session, event_id: draw_id()?, kind: Kind::Typing, data }.relay();
+    }
+    Ok(None)
+}
+
+/// Takes a session back: from now on, or from where the admin says.
+fn subscribe(connection: &Connection, frame: &Envelope) -> Result<Reply> {
+    let Subscription { session_id, after_seq } = Subscription::read(&source(frame))?;
+    // What is told while this reads waits, and is then judged by the new place.
+    connection.join(DESK);
+    let head = store::find_standing(&session_id)?.ok_or_else(sessions::not_found)?.last_seq;
+    let seen = after_seq.map_or(head, |seen| seen.up_to(head));
+    let stream = session_id.to_string();
+    connection.mute(&stream, false);
+    connection.set_position(&stream, rooms::number(seen));
+    if seen == 0 {
+        // The admin wants it all: with the first message here the session is not
+        // taken for one that the connection has never heard of.
+        for message in store::list_messages_after(&session_id, 0, 1)? {
+            connection.send(&rooms::message(&session_id, message.seq, &json!(message)));
+        }
+    }
+    connection.catch_up(&stream, rooms::number(head));
+    Ok(None)
+}
+
+fn unsubscribe(connection: &Connection, frame: &Envelope) -> Result<Reply> {
+    let Target { session_id } = Target::read(&source(frame))?;
+    // Only of sessions that there are, or a client could name ever more.
+    store::find_standing(&session_id)?.ok_or_else(sessions::not_found)?;
+    connection.mute(&session_id.to_string(), true);
+    Ok(None)
+}
+
+/// Of an event that is not stored.
+fn draw_id() -> Result<String> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| Error::internal(format!("no randomness: {error}")))?;
+    Ok(uuid(bytes))
+}
+
+/// A UUID of version 4.
+fn uuid(mut random: [u8; 16]) -> String {
+    random[6] = random[6] & 0x0f | 0x40;
+    random[8] = random[8] & 0x3f | 0x80;
+    let hex: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    let parts = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]];
+    parts.join("-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sdk::Uuid;
+
+    #[test]
+    fn an_id_is_a_uuid_of_version_4() {
+        assert_eq!(uuid([0; 16]), "00000000-0000-4000-8000-000000000000");
+        assert_eq!(uuid([255; 16]), "ffffffff-ffff-4fff-bfff-ffffffffffff");
+        assert!(draw_id().is_ok_and(|id| Uuid::parse(&id).is_some()));
+    }
+}
