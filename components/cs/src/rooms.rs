@@ -10,13 +10,15 @@ use crate::{
     store,
 };
 use sdk::{
-    Uuid, choice, log,
+    Error, Result, Uuid, choice, log,
     sockets::{self, Frame},
 };
 use serde_json::{Value, json};
 
 /// The room of all admins.
 pub const DESK: &str = "admins";
+/// The room of those among them who want to know which guests are there.
+pub const WATCHERS: &str = "watchers";
 
 const CHANNEL: &str = "chat:session:";
 const GUESTS: &str = "guest:";
@@ -30,6 +32,8 @@ choice! {
         SessionStatusChanged = "session_status_changed",
         SessionClosed = "session_closed",
         Typing = "typing",
+        MessagesRead = "messages_read",
+        Presence = "presence",
     }
 }
 
@@ -86,11 +90,8 @@ impl Told {
 
     /// Tells the sockets of this host.
     pub fn tell(&self) {
-        if let Some(data) = self.shown_to_admins() {
-            sockets::broadcast(DESK, &self.frame(data));
-        }
-        if let Some(data) = self.shown_to_guests() {
-            sockets::broadcast(&guests(&self.session), &self.frame(&data));
+        for (room, data) in self.audiences() {
+            sockets::broadcast(&room, &self.frame(&data));
         }
         if self.kind == Kind::SessionClosed {
             end(&self.session);
@@ -112,29 +113,44 @@ impl Told {
         frame.named(&self.event_id)
     }
 
-    fn shown_to_admins(&self) -> Option<&Value> {
-        let own = self.kind == Kind::Typing && self.data["role"] == ADMIN;
-        (!own).then_some(&self.data)
-    }
-
-    /// Of an admin guests see the name only.
-    fn shown_to_guests(&self) -> Option<Value> {
+    /// The rooms that hear of it, and what. Of an admin guests see the name only.
+    fn audiences(&self) -> Vec<(String, Value)> {
+        let desk = || (DESK.to_owned(), self.data.clone());
+        let guests = |data| (guests(&self.session), data);
         match self.kind {
-            Kind::NewMessage | Kind::SessionStatusChanged => Some(self.data.clone()),
+            Kind::NewMessage | Kind::SessionStatusChanged => vec![desk(), guests(self.data.clone())],
             Kind::SessionAssigned => {
-                let name = &self.data["admin"]["full_name"];
-                Some(json!({ "session_id": self.session, "admin": { "full_name": name } }))
+                let admin = json!({ "full_name": self.data["admin"]["full_name"] });
+                vec![desk(), guests(json!({ "session_id": self.session, "admin": admin }))]
             }
-            Kind::Typing => (self.data["role"] == ADMIN).then(|| self.data.clone()),
             // The guest knows of the first, and `end` tells the last.
-            Kind::SessionCreated | Kind::SessionClosed => None,
+            Kind::SessionCreated | Kind::SessionClosed => vec![desk()],
+            Kind::Typing | Kind::MessagesRead if self.data["role"] == ADMIN => vec![guests(self.data.clone())],
+            Kind::Typing | Kind::MessagesRead => vec![desk()],
+            Kind::Presence => vec![(WATCHERS.to_owned(), self.data.clone())],
         }
     }
 }
 
-/// Of those who type, in the words of messages.
+/// Who types or reads, in the words of messages.
 pub const ADMIN: &str = "assistant";
 pub const GUEST: &str = "user";
+
+/// Of an event that is not stored.
+pub fn draw_id() -> Result<String> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| Error::internal(format!("no randomness: {error}")))?;
+    Ok(uuid(bytes))
+}
+
+/// A UUID of version 4.
+fn uuid(mut random: [u8; 16]) -> String {
+    random[6] = random[6] & 0x0f | 0x40;
+    random[8] = random[8] & 0x3f | 0x80;
+    let hex: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    let parts = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]];
+    parts.join("-")
+}
 
 /// Shows the guests of a closed session out. Each may have got more or less of
 /// it, and the end comes last: the number after the last puts all of them behind,
@@ -203,25 +219,41 @@ mod tests {
     }
 
     #[test]
-    fn guests_see_of_an_admin_the_name_only() {
-        let assigned =
-            told("session_assigned", json!({ "session_id": SESSION, "admin": { "id": "1", "full_name": "Ann" } }));
-        let shown = json!({ "session_id": SESSION, "admin": { "full_name": "Ann" } });
-        assert_eq!(assigned.shown_to_guests(), Some(shown));
-        assert_eq!(assigned.shown_to_admins(), Some(&assigned.data));
-        assert_eq!(told("session_created", json!({})).shown_to_guests(), None);
-        assert_eq!(told("session_closed", json!({})).shown_to_guests(), None);
-        assert_eq!(told("session_status_changed", json!({})).shown_to_guests(), Some(json!({})));
+    fn each_room_hears_what_is_for_it() {
+        let rooms = |kind: &str, role: &str| {
+            let told = told(kind, json!({ "session_id": SESSION, "role": role }));
+            told.audiences().into_iter().map(|(room, _)| room).collect::<Vec<_>>().join(" ")
+        };
+        let (guests, both) = (&*format!("guest:{SESSION}"), &*format!("admins guest:{SESSION}"));
+        for (kind, role, expected) in [
+            ("new_message", "", both),
+            ("session_status_changed", "", both),
+            ("session_assigned", "", both),
+            ("session_created", "", DESK),
+            ("session_closed", "", DESK),
+            ("typing", GUEST, DESK),
+            ("typing", ADMIN, guests),
+            ("messages_read", GUEST, DESK),
+            ("messages_read", ADMIN, guests),
+            ("presence", "", WATCHERS),
+        ] {
+            assert_eq!(rooms(kind, role), expected, "{kind} {role}");
+        }
     }
 
     #[test]
-    fn the_other_side_sees_who_types() {
-        let sides = |role: &str| {
-            let told = told("typing", json!({ "session_id": SESSION, "role": role }));
-            (told.shown_to_admins().is_some(), told.shown_to_guests().is_some())
-        };
-        assert_eq!(sides(GUEST), (true, false));
-        assert_eq!(sides(ADMIN), (false, true));
+    fn guests_see_of_an_admin_the_name_only() {
+        let data = json!({ "session_id": SESSION, "admin": { "id": "1", "full_name": "Ann" } });
+        let heard: Vec<_> =
+            told("session_assigned", data.clone()).audiences().into_iter().map(|(_, data)| data).collect();
+        assert_eq!(heard, [data, json!({ "session_id": SESSION, "admin": { "full_name": "Ann" } })]);
+    }
+
+    #[test]
+    fn an_id_is_a_uuid_of_version_4() {
+        assert_eq!(uuid([0; 16]), "00000000-0000-4000-8000-000000000000");
+        assert_eq!(uuid([255; 16]), "ffffffff-ffff-4fff-bfff-ffffffffffff");
+        assert!(draw_id().is_ok_and(|id| Uuid::parse(&id).is_some()));
     }
 
     #[test]

@@ -18,3 +18,13 @@ pub fn idle_timeout() -> i64 {
 pub fn token_required() -> bool {
     settings::text("CS_REQUIRE_SESSION_TOKEN").is_none_or(|value| value != "false")
 }
+
+/// What guests are told when they connect; None: nothing.
+pub fn greeting() -> Option<String> {
+    settings::text("CHAT_GREETING")
+}
+
+/// When somebody is at the desk, in the operator's words.
+pub fn office_hours() -> Option<String> {
+    settings::text("CHAT_OFFICE_HOURS")
+}

@@ -10,6 +10,7 @@ mod credential;
 mod enter;
 mod envelope;
 mod pace;
+mod presence;
 mod replay;
 mod resume;
 mod state;
@@ -70,6 +71,7 @@ pub fn handle(connection: &Connection, event: Event) {
         (Event::Text(text), Some(who)) => hear(connection, state, &who, &text),
         (Event::Binary, Some(_)) => keep(connection, &malformed(connection, state, None)),
         (Event::Behind(gap), Some(who)) => replay::fill(connection, &who, &gap),
+        (Event::Closed(code), Some(Who::Guest { session })) => presence::goes(&session, code),
         (Event::Timer, Some(_)) | (Event::Behind(_), None) | (Event::Closed(_), _) => {}
     }
 }
@@ -124,7 +126,7 @@ fn malformed(connection: &Connection, state: State, id: Option<&str>) -> State {
 
 fn keep(connection: &Connection, state: &State) {
     if let Err(error) = connection.set_state(state) {
-        fail(connection, &error);
+        refuse(connection, &error, None);
     }
 }
 
@@ -145,10 +147,4 @@ fn refuse(connection: &Connection, error: &Error, id: Option<&str>) {
         _ => (close::INTERNAL, "internal error"),
     };
     connection.close(code, reason);
-}
-
-/// What must not happen has happened to this connection: the client comes back
-/// and misses nothing.
-fn fail(connection: &Connection, error: &Error) {
-    refuse(connection, error, None);
 }

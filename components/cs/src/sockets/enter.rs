@@ -9,7 +9,7 @@ use super::{
     MAX_FRAME_BYTES, close,
     credential::{self, Credential},
     envelope::{Envelope, Malformed},
-    refuse, replay,
+    presence, refuse, replay,
     resume::{Seen, SeenOf},
     say_no,
     state::{State, Who},
@@ -110,6 +110,7 @@ fn seat(
     token: Option<&Token>,
     answers: Option<&str>,
 ) -> Result<()> {
+    presence::comes(id);
     connection.join(&rooms::guests(id));
     let session = store::find_session(id)?.ok_or_else(sessions::not_found)?;
     let (head, status) = (session.message_count, session.status);
@@ -122,6 +123,12 @@ fn seat(
     let mut data = json!({ "session": session.for_guest(), "seq": head, "messages": messages });
     if let Some(token) = token {
         data["session_token"] = json!(token);
+    }
+    // Beyond the contract, and only if the operator has something to say.
+    for (name, text) in [("greeting", settings::greeting()), ("office_hours", settings::office_hours())] {
+        if let Some(text) = text {
+            data[name] = text.into();
+        }
     }
     welcome(connection, Who::Guest { session: id.clone() }, &data, answers)?;
     let stream = id.to_string();
@@ -151,7 +158,11 @@ fn desk(connection: &Connection, user: &Principal, after: Option<&SeenOf>, answe
     for Session { id, message_count: head, .. } in &sessions {
         let stream = id.to_string();
         let seen = after.map_or(*head, |after| after.of(id).up_to(*head));
-        connection.set_position(&stream, rooms::number(seen));
+        // What a call may ask for is limited, so not more than has to be said:
+        // a place begins at 0.
+        if seen > 0 {
+            connection.set_position(&stream, rooms::number(seen));
+        }
         if seen < *head {
             connection.catch_up(&stream, rooms::number(*head));
         }

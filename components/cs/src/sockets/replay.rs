@@ -2,7 +2,7 @@
 //! numbers. The host asks for the next page when the client has taken the last,
 //! so it does not matter how much there is.
 
-use super::{close, fail, state::Who};
+use super::{close, state::Who};
 use crate::{
     domain::{SessionId, sessions::Status},
     live,
@@ -28,6 +28,11 @@ pub fn news_since(seen_at: Timestamp) -> i64 {
 }
 
 /// Sends what is missing, or the first of it.
+///
+/// # Panics
+///
+/// If the database does not say: a call that ended well without a message would
+/// mean that there is none, and after a trap the host asks again.
 pub fn fill(connection: &Connection, who: &Who, gap: &Gap) {
     let Some(session) = Uuid::parse(&gap.stream).map(SessionId) else {
         return log::error(&format!("a connection is behind in {}, which is no session", gap.stream));
@@ -37,9 +42,7 @@ pub fn fill(connection: &Connection, who: &Who, gap: &Gap) {
         Who::Guest { .. } => fill_guest(connection, &session, after),
         Who::Admin { since } => fill_admin(connection, &session, after, *since),
     };
-    if let Err(error) = filled {
-        fail(connection, &error);
-    }
+    filled.unwrap_or_else(|error| panic!("{} is not filled: {error:?}", gap.stream));
 }
 
 fn fill_guest(connection: &Connection, session: &SessionId, after: i64) -> Result<()> {

@@ -12,6 +12,7 @@ pub struct State {
     /// Frames that were none.
     pub malformed: u32,
     pub typing: Pace,
+    pub reading: Pace,
     pub refusals: Refusals,
 }
 

@@ -1,9 +1,15 @@
 //! The frames of those who are known, and what is answered.
+//!
+//! Three go beyond the API contract, which allows that: `mark_read`
+//! `{"session_id"?, "seq"}` reaches the other side as `messages_read`
+//! `{"session_id","role","seq"}`. `watch_presence` `{}` of an admin is answered
+//! with `online_guests` `{"session_ids"}`; from then on that connection gets
+//! `presence` `{"session_id","online"}`. Nobody gets them who does not ask.
 
 use super::{
     UNKNOWN_TYPE,
     envelope::Envelope,
-    pace,
+    pace, presence,
     resume::Seen,
     state::{State, Who},
 };
@@ -18,7 +24,7 @@ use crate::{
     store,
 };
 use sdk::{
-    Error, Principal, Problem, Problems, Result, Stored, codes, request,
+    Error, Int, Principal, Problem, Problems, Result, Stored, codes, request,
     request::{Request, Source},
     sockets::{self, Connection},
 };
@@ -35,6 +41,12 @@ request! {
 }
 
 request! {
+    struct ReadMark {
+        seq: Int<0, { i64::MAX }>,
+    }
+}
+
+request! {
     struct Subscription {
         session_id: SessionId,
         after_seq: Option<Seen>,
@@ -47,9 +59,11 @@ pub fn answer(connection: &Connection, state: &mut State, who: &Who, frame: &Env
         ("send_message", Who::Guest { session }) => send_as_guest(session, frame),
         ("send_message", Who::Admin { .. }) => send_as_admin(user(connection)?, frame),
         ("typing", _) => typing(state, who, frame),
+        ("mark_read", _) => mark_read(state, who, frame),
         ("subscribe", Who::Admin { .. }) => subscribe(connection, frame),
         ("unsubscribe", Who::Admin { .. }) => unsubscribe(connection, frame),
-        ("subscribe" | "unsubscribe", Who::Guest { .. }) => {
+        ("watch_presence", Who::Admin { .. }) => Ok(Some(("online_guests", presence::watch(connection)?))),
+        ("subscribe" | "unsubscribe" | "watch_presence", Who::Guest { .. }) => {
             Err(Error::new(codes::AUTH_FORBIDDEN, "Only admins may do this"))
         }
         ("auth", _) => Err(Problem::custom("type", "is for the first frame only").into()),
@@ -92,15 +106,32 @@ fn send(session: &SessionId, from: &Sender, new: &NewMessage) -> Result<Reply> {
 /// The others of the session see it if they are there now. A frame too many is
 /// nobody's mistake and is passed over.
 fn typing(state: &mut State, who: &Who, frame: &Envelope) -> Result<Reply> {
-    let (session, role) = match who {
-        Who::Guest { session } => (session.clone(), rooms::GUEST),
-        Who::Admin { .. } => (Target::read(&source(frame))?.session_id, rooms::ADMIN),
-    };
+    let (session, role) = side(who, frame)?;
     if state.typing.admits(pace::now(), 1, Duration::from_secs(2)) {
         let data = json!({ "session_id": session, "role": role });
-        Told { session, event_id: draw_id()?, kind: Kind::Typing, data }.relay();
+        Told { session, event_id: rooms::draw_id()?, kind: Kind::Typing, data }.relay();
     }
     Ok(None)
+}
+
+/// The same for how far somebody has read. A client says it again when it comes
+/// back, so that this need not be stored.
+fn mark_read(state: &mut State, who: &Who, frame: &Envelope) -> Result<Reply> {
+    let (session, role) = side(who, frame)?;
+    let seq = ReadMark::read(&source(frame))?.seq.get();
+    if state.reading.admits(pace::now(), 20, Duration::from_secs(10)) {
+        let data = json!({ "session_id": session, "role": role, "seq": seq });
+        Told { session, event_id: rooms::draw_id()?, kind: Kind::MessagesRead, data }.relay();
+    }
+    Ok(None)
+}
+
+/// The session that a frame is about, and the side that it comes from.
+fn side(who: &Who, frame: &Envelope) -> Result<(SessionId, &'static str)> {
+    match who {
+        Who::Guest { session } => Ok((session.clone(), rooms::GUEST)),
+        Who::Admin { .. } => Ok((Target::read(&source(frame))?.session_id, rooms::ADMIN)),
+    }
 }
 
 /// Takes a session back: from now on, or from where the admin says.
@@ -130,33 +161,4 @@ fn unsubscribe(connection: &Connection, frame: &Envelope) -> Result<Reply> {
     store::find_standing(&session_id)?.ok_or_else(sessions::not_found)?;
     connection.mute(&session_id.to_string(), true);
     Ok(None)
-}
-
-/// Of an event that is not stored.
-fn draw_id() -> Result<String> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(|error| Error::internal(format!("no randomness: {error}")))?;
-    Ok(uuid(bytes))
-}
-
-/// A UUID of version 4.
-fn uuid(mut random: [u8; 16]) -> String {
-    random[6] = random[6] & 0x0f | 0x40;
-    random[8] = random[8] & 0x3f | 0x80;
-    let hex: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-    let parts = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]];
-    parts.join("-")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use sdk::Uuid;
-
-    #[test]
-    fn an_id_is_a_uuid_of_version_4() {
-        assert_eq!(uuid([0; 16]), "00000000-0000-4000-8000-000000000000");
-        assert_eq!(uuid([255; 16]), "ffffffff-ffff-4fff-bfff-ffffffffffff");
-        assert!(draw_id().is_ok_and(|id| Uuid::parse(&id).is_some()));
-    }
 }
