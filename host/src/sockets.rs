@@ -17,7 +17,7 @@ mod presence;
 mod serve;
 
 pub use channel::listen;
-pub use connection::{Bound, Connection};
+pub use connection::{Bound, Connection, Hold};
 pub use guard::guard;
 pub use presence::{announce, present};
 pub use serve::{Opening, Served, Timing, serve};

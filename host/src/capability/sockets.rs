@@ -7,7 +7,7 @@ use super::{Call, Shared, matches_pattern};
 use crate::{
     component::bindings::{http::Principal, hub::Host, sockets, sockets::Outgoing},
     http::Limiter,
-    sockets::{Bound, Effect, Hub},
+    sockets::{Bound, Effect, Hold, Hub},
 };
 use std::{
     sync::{Arc, Weak},
@@ -35,11 +35,15 @@ pub struct Grant {
 pub struct Asked {
     effects: Vec<Effect>,
     bytes: usize,
+    /// Of the connections that joined a room.
+    holds: Vec<Hold>,
 }
 
 impl Call {
-    pub fn take_effects(&mut self) -> Vec<Effect> {
-        std::mem::take(&mut self.asked).effects
+    /// The holds are to be dropped when the effects are done.
+    pub fn take_effects(&mut self) -> (Vec<Effect>, Vec<Hold>) {
+        let asked = std::mem::take(&mut self.asked);
+        (asked.effects, asked.holds)
     }
 
     /// An error traps: a component that asks for so much is broken.
@@ -99,6 +103,8 @@ impl Host for Call {
         Call::name_is_short(&room)?;
         let hub = Arc::clone(&self.held.sockets.hub);
         if let Some(connection) = id(&connection).and_then(|id| hub.find(&self.held.name, id)) {
+            // First, so that nothing slips through in between.
+            self.asked.holds.push(connection.hold());
             hub.join(&connection, &room);
         }
         Ok(())

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     capability::{Call, Context, Held, Usage},
     config::Limits,
-    sockets::Effect,
+    sockets::{Effect, Hold},
 };
 use std::{
     sync::Arc,
@@ -172,8 +172,8 @@ impl Instance {
         Ok(Answer::Done)
     }
 
-    /// What the call has asked of the hub.
-    pub fn take_effects(&mut self) -> Vec<Effect> {
+    /// What the call has asked of the hub, and what is held back until it is done.
+    pub fn take_effects(&mut self) -> (Vec<Effect>, Vec<Hold>) {
         self.store.data_mut().call.take_effects()
     }
 

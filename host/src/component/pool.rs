@@ -99,11 +99,12 @@ impl Pool {
         };
         let read_only = context.read_only;
         let outcome = instance.ask(context, question, deadline).await;
-        let effects = instance.take_effects();
+        let (effects, holds) = instance.take_effects();
         let usage = instance.finish();
         if outcome.is_ok() && !effects.is_empty() && !read_only {
             self.held.sockets.hub.apply(&self.held.name, effects);
         }
+        drop(holds);
         if outcome.is_ok() && instance.is_reusable(&self.limits) {
             self.warm.lock().unwrap_or_else(PoisonError::into_inner).push(instance);
         }

@@ -13,7 +13,7 @@ use axum::extract::ws::Utf8Bytes;
 use std::{
     collections::{HashMap, VecDeque},
     net::IpAddr,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant, SystemTime},
 };
 use tokio::sync::{Notify, mpsc};
@@ -45,12 +45,22 @@ struct Inner {
     streams: HashMap<String, Stream>,
     /// Streams that are behind, each once.
     behind: VecDeque<String>,
-    /// Before the first call has ended, what is broadcast is kept back.
-    opening: bool,
+    /// Calls that keep back what is broadcast: the first one, and those in which
+    /// the connection joins a room.
+    holds: u32,
     kept: Vec<Outgoing>,
     limit: usize,
     timer: Option<Instant>,
     close: Option<(u16, String)>,
+}
+
+/// What is broadcast to the connection is kept back while this lives.
+pub struct Hold(Arc<Connection>);
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.0.release();
+    }
 }
 
 /// The token that a connection lives by.
@@ -85,7 +95,7 @@ impl Connection {
             rooms: Vec::new(),
             streams: HashMap::new(),
             behind: VecDeque::new(),
-            opening: true,
+            holds: 1,
             kept: Vec::new(),
             limit,
             timer: None,
@@ -187,10 +197,24 @@ impl Connection {
         self.inner().close.clone()
     }
 
-    /// The component has seen the connection open: what was kept back goes out.
+    /// The component has seen the connection open.
     pub fn opened(&self) {
+        self.release();
+    }
+
+    /// Keeps back what is broadcast, until the hold is dropped.
+    pub fn hold(self: &Arc<Self>) -> Hold {
+        self.inner().holds += 1;
+        Hold(Arc::clone(self))
+    }
+
+    /// With the last hold gone, what was kept back goes out.
+    fn release(&self) {
         let mut inner = self.inner();
-        inner.opening = false;
+        inner.holds = inner.holds.saturating_sub(1);
+        if inner.holds > 0 {
+            return;
+        }
         let kept = std::mem::take(&mut inner.kept);
         let names: Vec<String> = inner.streams.keys().cloned().collect();
         for name in names {
@@ -298,7 +322,7 @@ impl Connection {
 impl Inner {
     /// Whether a frame goes out now; notes what it says of its stream.
     fn admits(&mut self, frame: &Outgoing, directly: bool) -> bool {
-        let keeps = self.opening && !directly;
+        let keeps = self.holds > 0 && !directly;
         if let Some(stream) = &frame.stream {
             // Only a numbered frame needs a place; what is not muted is the rule.
             if frame.number.is_none() && self.streams.get(stream).is_some_and(|position| position.is_muted) {
@@ -310,7 +334,7 @@ impl Inner {
         }
         if keeps {
             if self.kept.len() >= QUEUE {
-                self.close.get_or_insert((TOO_SLOW, "too much has happened while it opened".to_owned()));
+                self.close.get_or_insert((TOO_SLOW, "too much has happened meanwhile".to_owned()));
             } else {
                 self.kept.push(frame.clone());
             }
@@ -319,8 +343,12 @@ impl Inner {
     }
 
     fn admits_number(&mut self, stream: &str, number: u64, directly: bool) -> bool {
-        let opening = self.opening;
+        let holds = self.holds > 0;
         let position = self.streams.entry(stream.to_owned()).or_default();
+        if !directly {
+            // Of a muted stream as well: it may be taken back in this moment.
+            position.wanted = position.wanted.max(number);
+        }
         if position.is_muted || number <= position.sent {
             return false;
         }
@@ -328,8 +356,7 @@ impl Inner {
             position.sent = number;
             return true;
         }
-        position.wanted = position.wanted.max(number);
-        if !opening && !position.is_behind && number == position.sent + 1 {
+        if !holds && !position.is_behind && number == position.sent + 1 {
             position.sent = number;
             return true;
         }
@@ -340,7 +367,7 @@ impl Inner {
     /// Puts a stream that is behind on the list.
     fn check(&mut self, stream: &str) {
         let Some(position) = self.streams.get_mut(stream) else { return };
-        if !self.opening && !position.is_behind && !position.is_muted && position.wanted > position.sent {
+        if self.holds == 0 && !position.is_behind && !position.is_muted && position.wanted > position.sent {
             position.is_behind = true;
             self.behind.push_back(stream.to_owned());
         }
@@ -407,6 +434,23 @@ mod tests {
         connection.set_position("s", 11);
         connection.opened();
         assert!(connection.next_gap().is_none());
+    }
+
+    #[test]
+    fn what_is_broadcast_while_it_joins_comes_after_what_it_is_sent() {
+        let (connection, mut frames) = connection();
+        let connection = Arc::new(connection);
+        connection.opened();
+        let hold = connection.hold();
+        connection.broadcast(&frame(Some(1)));
+        connection.broadcast(&frame(None));
+        connection.send(&Outgoing { text: "welcome".into(), stream: None, number: None, event_id: None });
+        connection.set_position("s", 0);
+        assert_eq!(sent(&mut frames), ["welcome"]);
+        assert!(connection.next_gap().is_none());
+        drop(hold);
+        assert_eq!(sent(&mut frames), ["plain"]);
+        assert!(connection.next_gap().is_some());
     }
 
     #[test]
