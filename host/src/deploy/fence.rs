@@ -25,12 +25,14 @@ pub struct Fence {
     down_until: AtomicU64,
 }
 
-impl Fence {
+impl Default for Fence {
     /// Up, until the host has caught up for the first time.
-    pub fn new() -> Fence {
+    fn default() -> Fence {
         Fence { began: Instant::now(), down_until: AtomicU64::new(0) }
     }
+}
 
+impl Fence {
     /// Asked for each request.
     pub fn is_up(&self) -> bool {
         let until = self.down_until.load(Relaxed);
@@ -63,7 +65,7 @@ mod tests {
 
     #[test]
     fn it_is_down_for_as_long_as_others_wait_and_no_longer() {
-        let mut fence = Fence::new();
+        let mut fence = Fence::default();
         assert!(fence.is_up(), "nothing is known yet");
         fence.lower(Instant::now(), false);
         assert!(!fence.is_up());
@@ -76,7 +78,7 @@ mod tests {
 
     #[test]
     fn alone_it_stays_down() {
-        let mut fence = Fence::new();
+        let mut fence = Fence::default();
         fence.lower(Instant::now(), true);
         fence.raise();
         fence.began = fence.began.checked_sub(FENCED_AFTER * 2).expect("an earlier time");

@@ -85,11 +85,12 @@ impl Deployer {
             // At the beginning too: something may have been missed before.
             self.woken.notify_waiters();
             self.heard.notify_one();
-            match tokio::time::timeout(PING_EVERY, listener.try_recv()).await {
-                // Without a notification: there is a new connection.
-                Ok(heard) => drop(heard?),
+            if let Ok(heard) = tokio::time::timeout(PING_EVERY, listener.try_recv()).await {
+                // Without a notification, if there is a new connection.
+                heard?;
+            } else {
                 // A connection that has died in silence brings none.
-                Err(_) => drop(within_lease(listener.execute("select 1")).await?),
+                within_lease(listener.execute("select 1")).await?;
             }
         }
     }
