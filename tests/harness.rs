@@ -293,6 +293,10 @@ fn warm_up(data_dir: &Path) {
 }
 
 fn keep_warm(data_dir: &Path) {
+    // A host that was given no components has none to share.
+    if !data_dir.join("cache").is_dir() {
+        return;
+    }
     WARM.get_or_init(|| {
         let warm = scratch_dir("warm");
         link_all(data_dir, &warm);
