@@ -149,7 +149,7 @@ async fn state(host: &Host, name: &str, version: &Value) -> Value {
 async fn a_compilation_that_needs_too_much_is_ended() {
     for (key, bounded, words) in [
         ("compile_memory_mib = 3072", "compile_memory_mib = 48", "48 MiB of memory"),
-        ("compile_seconds = 60", "compile_seconds = 0", "longer than 0 seconds"),
+        ("compile_seconds = 120", "compile_seconds = 0", "longer than 0 seconds"),
     ] {
         let host = host(setup().replace(key, bounded));
         // Not among those that another test's host has compiled.

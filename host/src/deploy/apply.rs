@@ -78,16 +78,29 @@ impl Deployer {
         for version in former.filter(|version| !used(version)) {
             tokio::spawn(drain(Arc::clone(self), Arc::clone(slot), Arc::clone(version)));
         }
+        for version in split.live.iter().chain(split.canary.as_ref().map(|canary| &canary.version)) {
+            slot.loaded().put(version);
+        }
+        let gone = slot.loaded().trim(split, self.config.deploy.keep);
+        free(gone);
+    }
+
+    /// Keeps a version in memory that is new here, and frees what is too much:
+    /// uploads that nobody makes live must not pile up until the next swap.
+    pub(super) fn hold(&self, slot: &Slot, version: &Arc<Version>) {
         let gone = {
             let mut loaded = slot.loaded();
-            for version in split.live.iter().chain(split.canary.as_ref().map(|canary| &canary.version)) {
-                loaded.put(version);
-            }
-            loaded.trim(split, self.config.deploy.keep)
+            loaded.put(version);
+            // It is to go live in a moment, even where no former version is kept.
+            loaded.trim(&slot.split(), self.config.deploy.keep.max(1))
         };
-        // Out of the executor: unmapping code takes its time.
-        tokio::task::spawn_blocking(move || drop(gone));
+        free(gone);
     }
+}
+
+/// Out of the executor: unmapping code takes its time.
+fn free(gone: Vec<Arc<Version>>) {
+    tokio::task::spawn_blocking(move || drop(gone));
 }
 
 /// Waits for the calls of a version that gets no new ones, then frees its

@@ -63,7 +63,7 @@ impl Deployer {
             };
             self.table.add(&artifact, &entry).await?;
         }
-        self.registry.slot_or_new(name).loaded().put(&version);
+        self.hold(&self.registry.slot_or_new(name), &version);
         Ok((version, timing, existed))
     }
 
@@ -137,7 +137,7 @@ impl Deployer {
         }
         let (version, timing) = self.workshop.load(name, &wasm, &config.component, &config.fingerprint).await?;
         let version = Arc::new(version);
-        slot.loaded().put(&version);
+        self.hold(&slot, &version);
         Ok((version, timing))
     }
 
