@@ -2,7 +2,7 @@
 
 use super::{Gateway, Line, dispatch};
 use crate::{
-    capability::tokens::verify::Known,
+    capability::tokens::verify::{Known, Refused},
     component::{
         Version,
         bindings::{
@@ -49,12 +49,23 @@ impl Gateway {
         }
         let route = Route { method: Method::Get, path: path.to_owned(), access: Access::Optional };
         let caller = self.caller(parts, route.access, &version.component).await;
-        // Its answer is none of HTTP, so the headers of the limits are not sent.
-        self.limiter.admit(&route, &[], &[], caller.as_ref().ok(), client).await?;
+        let admitted = self.limiter.admit(&route, &[], &[], caller.as_ref().ok(), client).await?;
+        let opened = self.open(version, parts, path, client, caller).await;
+        admitted.settle(&self.limiter, opened).await
+    }
+
+    async fn open(
+        &self,
+        version: &Arc<Version>,
+        parts: &mut Parts,
+        path: &str,
+        client: IpAddr,
+        caller: Result<Known, Refused>,
+    ) -> Result<Response, Refusal> {
         let frame_limit = version.frame_limit(path).unwrap_or_default();
         let upgrade = WebSocketUpgrade::from_request_parts(parts, &()).await.map_err(|_| {
             let message = "This path is for WebSocket connections: the request is not one that opens one.";
-            Refusal::new(StatusCode::UPGRADE_REQUIRED, "VALIDATION_ERROR", message)
+            Refusal::new(StatusCode::BAD_REQUEST, "VALIDATION_ERROR", message)
                 .header(header::UPGRADE, HeaderValue::from_static("websocket"))
         })?;
         let slot = self.registry.slot(&version.component).ok_or_else(gone)?;

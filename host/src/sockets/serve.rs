@@ -236,27 +236,18 @@ impl Task {
         (code, Some(stream))
     }
 
-    /// False if the connection is broken, or the client takes nothing more.
+    /// False if the connection is broken, or the client takes nothing for as
+    /// long as it may be silent. One that is only slow gets what waits for it
+    /// and then the reason why there is no more.
     async fn write(&mut self, message: Message) -> bool {
-        let connection = Arc::clone(&self.connection);
-        let limit = Duration::max(self.served.timing.timeout, CLOSE_TIMEOUT);
-        let too_slow = async {
-            loop {
-                if connection.closing().is_some() {
-                    // It gets a moment to take what comes before the end.
-                    tokio::time::sleep(CLOSE_TIMEOUT).await;
-                    return;
-                }
-                connection.wake.notified().await;
-            }
+        let stop = self.served.stop.clone();
+        let stopped = async {
+            stop.cancelled().await;
+            tokio::time::sleep(CLOSE_TIMEOUT).await;
         };
         tokio::select! {
-            sent = tokio::time::timeout(limit, self.sink.send(message)) => {
-                // What woke the wait above is for the loop as well.
-                self.connection.wake.notify_one();
-                matches!(sent, Ok(Ok(())))
-            }
-            () = too_slow => false,
+            sent = tokio::time::timeout(self.served.timing.timeout, self.sink.send(message)) => matches!(sent, Ok(Ok(()))),
+            () = stopped => false,
         }
     }
 
