@@ -76,11 +76,11 @@ async fn both_addresses_are_upgraded_and_nothing_else_is() {
         assert!(posted.header("allow").contains("GET"));
     }
     for path in ["/api/cs/socket", "/api/chat", "/api/cs/ws/x", "/api/chat/connect/x", "/ws"] {
-        let refused = host.upgrade(path, &[]).await.err().expect("no upgrade");
+        let refused = host.upgrade(path, &[]).await.expect_err("no upgrade");
         refused.fails(404, "ROUTE_NOT_FOUND");
     }
     // An upgrade of a route that has none is a request like any other.
-    let refused = host.upgrade("/api/courses", &[]).await.err().expect("no upgrade");
+    let refused = host.upgrade("/api/courses", &[]).await.expect_err("no upgrade");
     assert_eq!(refused.status, 200);
     assert_eq!(host.api().get("/api/cs/sessions").await.status, 405);
 }
@@ -132,7 +132,7 @@ async fn an_upgrade_counts_as_one_request() {
     }
     let api = host.api().with_header("x-forwarded-for", "203.0.113.7");
     assert_eq!(api.get("/api/courses").await.header("x-ratelimit-remaining"), "0");
-    let refused = host.upgrade(WS, &[from("203.0.113.7")]).await.err().expect("no upgrade");
+    let refused = host.upgrade(WS, &[from("203.0.113.7")]).await.expect_err("no upgrade");
     refused.fails(429, "RATE_LIMIT_EXCEEDED");
     assert!((1..=900).contains(&refused.header("retry-after").parse::<u64>().expect("seconds")));
     // Who is let in already goes on, and an admin is counted as one.

@@ -157,8 +157,7 @@ async fn a_closed_chat_is_told_to_its_end() {
     }
     // It ends on all sockets, and not before they have heard everything.
     chat.sets(&admin, "open").await.gives(200);
-    let mut sockets =
-        vec![host.seat_after(&chat, 0).await.0, host.seat_after(&chat, 71).await.0, host.seat(&chat).await.0];
+    let mut sockets = [host.seat_after(&chat, 0).await.0, host.seat_after(&chat, 71).await.0, host.seat(&chat).await.0];
     chat.says("bye").await;
     chat.sets(&admin, "closed").await.gives(200);
     for (socket, first) in sockets.iter_mut().zip([1, 72, 72]) {

@@ -221,7 +221,7 @@ impl Workshop {
             imports: capabilities(imports),
             description,
             stats,
-            runner: Runner::Typed(Typed { pool, routes, paths, endpoints }),
+            runner: Runner::Typed(Box::new(Typed { pool, routes, paths, endpoints })),
             notices: Arc::clone(&self.shared.notices),
         })
     }

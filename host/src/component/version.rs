@@ -58,7 +58,7 @@ pub struct Version {
 
 /// How its calls are run.
 pub enum Runner {
-    Typed(Typed),
+    Typed(Box<Typed>),
     Foreign(Foreign),
 }
 
