@@ -25,7 +25,7 @@ mod upgrade;
 
 use crate::{
     capability::{self, Usage},
-    component::{Found, registry::Registry, version::Runner},
+    component::{Found, bindings::http::Method as RouteMethod, registry::Registry, version::Runner},
     config::Config,
     deploy::{Deployer, Fence},
     error::{Code, Refusal},
@@ -211,7 +211,10 @@ impl Gateway {
             let origin = foreign::Origin { mount, request_id: id, client };
             return self.foreign(&version, foreign, parts, body?, &origin, line).await;
         }
-        if parts.method == Method::GET && version.endpoint(path).is_some() {
+        if version.endpoint(path).is_some() {
+            if parts.method != Method::GET {
+                return Err(dispatch::wrong_method(&[RouteMethod::Get]));
+            }
             return self.upgrade(&version, parts, path, client, line).await;
         }
         let found = version.find(dispatch::method(&parts.method), path, false);

@@ -27,8 +27,8 @@ use uuid::Uuid;
 
 /// Of the buffers that a connection has for good: frames are small.
 const BUFFER_BYTES: usize = 2 << 10;
-/// What may be written ahead of a slow client, beside the hub's own queue.
-const MAX_WRITE_BUFFER_BYTES: usize = 1 << 20;
+/// For one frame: it is written at once, and what waits is in the hub's queue.
+const MAX_WRITE_BUFFER_BYTES: usize = 32 << 20;
 
 impl Gateway {
     /// Opens a connection at an endpoint of `version`.
@@ -74,7 +74,8 @@ impl Gateway {
             query: parts.uri.query().unwrap_or_default().to_owned(),
             headers: dispatch::told_headers(parts, &caller),
         };
-        let (connection, frames) = Connection::new(&version.component, path, client, frame_limit);
+        let failure = version.failure_frame(path).unwrap_or_default();
+        let (connection, frames) = Connection::new(&version.component, path, client, frame_limit, failure);
         if let Ok(Known::User(user)) = &caller {
             let id = |text: &str| Uuid::parse_str(text).ok();
             if let (Some(user_id), Some(session_id)) = (id(&user.principal.user_id), id(&user.principal.session_id)) {

@@ -31,6 +31,8 @@ pub struct Connection {
     /// The endpoint's path.
     pub path: String,
     pub client: IpAddr,
+    /// What the client is told when no version of the component can say it.
+    pub failure: String,
     queue: mpsc::Sender<Utf8Bytes>,
     inner: Mutex<Inner>,
     /// Wakes the connection's task: there is something in `inner` for it.
@@ -86,7 +88,13 @@ struct Stream {
 
 impl Connection {
     /// Also returns what the connection's task sends.
-    pub fn new(component: &str, path: &str, client: IpAddr, limit: usize) -> (Connection, mpsc::Receiver<Utf8Bytes>) {
+    pub fn new(
+        component: &str,
+        path: &str,
+        client: IpAddr,
+        limit: usize,
+        failure: String,
+    ) -> (Connection, mpsc::Receiver<Utf8Bytes>) {
         let (queue, frames) = mpsc::channel(QUEUE);
         let inner = Inner {
             caller: Caller::Anonymous,
@@ -106,6 +114,7 @@ impl Connection {
             component: component.to_owned(),
             path: path.to_owned(),
             client,
+            failure,
             queue,
             inner: Mutex::new(inner),
             wake: Notify::new(),
@@ -379,7 +388,7 @@ mod tests {
     use super::*;
 
     fn connection() -> (Connection, mpsc::Receiver<Utf8Bytes>) {
-        Connection::new("cs", "/ws", [127, 0, 0, 1].into(), 1024)
+        Connection::new("cs", "/ws", [127, 0, 0, 1].into(), 1024, String::new())
     }
 
     fn frame(number: Option<u64>) -> Outgoing {

@@ -197,10 +197,9 @@ impl Task {
 
     /// Tells the client that its frame came to nothing.
     fn fail(&self) {
-        let failure = self.served.slot.live().and_then(|version| version.failure_frame(&self.connection.path));
-        if let Some(text) = failure {
-            self.connection.send(&wit::Outgoing { text, stream: None, number: None, event_id: None });
-        }
+        let live = self.served.slot.live().and_then(|version| version.failure_frame(&self.connection.path));
+        let text = live.unwrap_or_else(|| self.connection.failure.clone());
+        self.connection.send(&wit::Outgoing { text, stream: None, number: None, event_id: None });
     }
 
     /// Some: the client has closed, with this code.
