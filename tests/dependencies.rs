@@ -23,7 +23,7 @@ const LICENCES: [&str; 12] = [
 ];
 
 /// Crates of which our dependencies want two versions; each is theirs to heal.
-const KNOWN_DUPLICATES: usize = 34;
+const KNOWN_DUPLICATES: usize = 36;
 
 fn packages() -> Vec<Value> {
     let mut cargo = Command::new("cargo");

@@ -307,7 +307,7 @@ async fn versions_that_were_swapped_out_are_freed() {
     let freed = async || (metric(&host, "shema_versions_loaded").await <= before + 3.0).then_some(());
     until("the old versions are freed", freed).await;
     for number in 12..18 {
-        host.deploy("hello", &variant(&base, number), "activate=false").await.is(201);
+        host.deploy("hello", &variant(&base, number), "?activate=false").await.is(201);
     }
     until("uploads that nobody makes live are freed", freed).await;
     for turn in 0..1_000 {

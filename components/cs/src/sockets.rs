@@ -49,7 +49,7 @@ mod close {
 }
 
 pub fn endpoints() -> Vec<Endpoint> {
-    let failure = json!({ "code": codes::INTERNAL_SERVER_ERROR.name, "message": "Something went wrong" });
+    let failure = json!({ "code": "SERVICE_UNAVAILABLE", "message": "The chat is not available now; try again in a moment" });
     vec![Endpoint {
         path: "/api/cs/ws".into(),
         max_frame_bytes: MAX_FIRST_FRAME_BYTES,

@@ -73,7 +73,7 @@ pub async fn serve(
 ) {
     let (sink, stream) = socket.split();
     served.hub.add(&connection);
-    let mut task = Task { sink, frames, connection, served, calling: None, gap_after: None, stopping: false };
+    let mut task = Task { sink, frames, connection, served, calling: None, gap_after: None, stopping: false, pending: None };
     task.call(Event::Opened(opening), Purpose::Open);
     let (code, heard) = task.run(stream).await;
     task.finish(code, heard).await;
@@ -87,6 +87,8 @@ struct Task {
     calling: Option<(Call, Purpose)>,
     gap_after: Option<Instant>,
     stopping: bool,
+    /// A frame that came while a call ran, and waits for its turn.
+    pending: Option<Message>,
 }
 
 impl Task {
@@ -104,9 +106,10 @@ impl Task {
             self.begin_next();
             let next = self.next_look(heard, ping_at);
             let (calling, connection) = (&mut self.calling, &self.connection);
-            let may_read = calling.is_none();
+            // Also while a call runs, so that a client which answers pings is heard:
+            // one frame may wait.
+            let may_read = self.pending.is_none();
             tokio::select! {
-                biased;
                 () = self.served.stop.cancelled(), if !self.stopping => {
                     self.stopping = true;
                     connection.close(close_code::AWAY, "the server is stopping");
@@ -123,6 +126,7 @@ impl Task {
                 message = stream.next(), if may_read => {
                     heard = Instant::now();
                     match message {
+                        Some(Ok(message @ (Message::Text(_) | Message::Binary(_)))) => self.pending = Some(message),
                         Some(Ok(message)) => {
                             if let Some(code) = self.read(message) {
                                 return (code, None);
@@ -146,7 +150,6 @@ impl Task {
         }
     }
 
-    /// While a call runs nobody reads, so the client's silence is the host's.
     fn next_look(&self, heard: Instant, ping_at: Instant) -> Instant {
         let silent = heard + self.served.timing.timeout;
         let timer = self.connection.timer().filter(|_| self.calling.is_none());
@@ -154,10 +157,17 @@ impl Task {
         [Some(silent), Some(ping_at), timer, gap].into_iter().flatten().min().unwrap_or(silent)
     }
 
-    /// Begins a call that does not come from the client, if one is due.
+    /// Begins the next call, if one is due: what the client sends goes before
+    /// what it has missed.
     fn begin_next(&mut self) {
         if self.calling.is_some() {
             return;
+        }
+        if let Some(message) = self.pending.take() {
+            self.read(message);
+            if self.calling.is_some() {
+                return;
+            }
         }
         if self.connection.take_timer() {
             self.call(Event::Timer, Purpose::Frame);
