@@ -47,6 +47,7 @@ mod sockets;
 mod sockets_abuse;
 mod sockets_cluster;
 mod sockets_frames;
+mod sockets_hub;
 mod sockets_limits;
 mod sockets_resume;
 mod sockets_swap;

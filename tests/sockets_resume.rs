@@ -325,3 +325,17 @@ async fn a_socket_that_resumes_may_write_at_once() {
     assert_eq!(delivered["seq"], MANY + 1);
     assert_eq!(socket.seqs(MANY + 1).await, range(1, MANY + 1));
 }
+
+#[tokio::test]
+async fn a_replay_may_take_longer_than_a_client_may_be_silent() {
+    let host = Host::start(setup().set("WS_HEARTBEAT_INTERVAL", "200").set("WS_CONNECTION_TIMEOUT", "1000"));
+    let chat = host.chat().await;
+    let many = 40_000;
+    chat.fill(many).await;
+    let started = std::time::Instant::now();
+    // It answers pings, which is all that is asked of it.
+    let (mut socket, _) = host.seat_after(&chat, 0).await;
+    assert_eq!(socket.seqs(many).await, range(1, many));
+    assert!(started.elapsed().as_millis() > 1000, "too few to say anything: {:?}", started.elapsed());
+    socket.is_silent().await;
+}

@@ -213,6 +213,15 @@ impl Socket {
         }
     }
 
+    /// The next text, of a component that does not speak in envelopes.
+    pub async fn hears(&mut self) -> String {
+        match self.hear().await {
+            Heard::Frame(Value::String(text)) => text,
+            Heard::Frame(value) => value.to_string(),
+            Heard::End(code) => panic!("the connection ended with {code:?}"),
+        }
+    }
+
     /// The next frame is of this type; returns its data.
     pub async fn gets(&mut self, kind: &str) -> Value {
         let frame = self.next().await;
@@ -282,7 +291,12 @@ impl Socket {
     }
 
     /// The client goes, without a word.
-    pub fn vanish(self) {
+    pub fn vanish(self) {}
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        // It holds the other half.
         self.reader.abort();
     }
 }

@@ -1,0 +1,240 @@
+//! What a component can do with the connections that it holds, asked by one
+//! that does what it is told: rooms, numbered streams, timers, state, traps.
+
+use crate::harness::{Expect, Host, Socket, fixture, redis, setup, variant};
+use std::fs;
+use tokio_tungstenite::tungstenite::{
+    Message,
+    protocol::{CloseFrame, frame::coding::CloseCode},
+};
+
+const PREFIX: &str = "hub:";
+
+async fn host() -> Host {
+    let config = "\n[components.echo]\nmounts = [\"/echo\"]\n[components.echo.grants]\nsockets = [\"echo:*\"]\n";
+    let host = Host::start(setup().config(config).set("REDIS_PREFIX", PREFIX));
+    host.deploy("echo", &echo(), "").await.is(201);
+    host
+}
+
+fn echo() -> Vec<u8> {
+    fs::read(fixture("echo")).expect("the component")
+}
+
+/// A connection, with its greeting taken.
+async fn open(host: &Host) -> Socket {
+    let mut socket = host.open("/echo/ws?hello", &[]).await;
+    assert_eq!(socket.hears().await, "opened /echo/ws hello");
+    socket
+}
+
+impl Socket {
+    async fn answers(&mut self, text: &str, answer: &str) {
+        self.text(text).await;
+        assert_eq!(self.hears().await, answer, "to {text}");
+    }
+
+    async fn hears_all(&mut self, texts: impl IntoIterator<Item = u64>) {
+        for text in texts {
+            assert_eq!(self.hears().await, text.to_string());
+        }
+    }
+}
+
+#[tokio::test]
+async fn frames_are_handled_one_after_the_other() {
+    let host = host().await;
+    let (mut one, mut two) = (open(&host).await, open(&host).await);
+    for number in 0..500 {
+        one.text(&format!("n{number}")).await;
+        two.text(&format!("all b{number}")).await;
+    }
+    let mut own = 0;
+    let mut others = 0;
+    while own < 500 || others < 500 {
+        let text = one.hears().await;
+        if text == format!("n{own}") {
+            own += 1;
+        } else {
+            assert_eq!(text, format!("b{others}"));
+            others += 1;
+        }
+    }
+    for number in 0..500 {
+        assert_eq!(two.hears().await, format!("b{number}"));
+    }
+    one.put(Message::binary(vec![1])).await;
+    assert_eq!(one.hears().await, "binary");
+}
+
+#[tokio::test]
+async fn a_trap_costs_its_frame_alone() {
+    let host = host().await;
+    let (mut one, mut two) = (open(&host).await, open(&host).await);
+    one.text("state kept").await;
+    for _ in 0..20 {
+        one.answers("trap", "failed").await;
+        one.answers("state", "kept").await;
+        two.answers("still here", "still here").await;
+    }
+    // Frames behind it are not lost.
+    for text in ["trap", "a", "trap", "b"] {
+        one.text(text).await;
+    }
+    for text in ["failed", "a", "failed", "b"] {
+        assert_eq!(one.hears().await, text);
+    }
+    // Where there is nothing yet to go on with, there is no going on.
+    let mut stranger = host.open("/echo/ws?trap", &[]).await;
+    assert_eq!(stranger.hears().await, "failed");
+    stranger.closes(1011).await;
+    assert_eq!(two.hears().await, "closed 1011");
+    two.answers("still here", "still here").await;
+}
+
+#[tokio::test]
+async fn a_stream_comes_once_and_in_order_whatever_is_told_when() {
+    let host = host().await;
+    let (mut one, mut two) = (open(&host).await, open(&host).await);
+    for (told, heard) in [
+        ("number s 1", vec![1]),
+        // Again, and of the past.
+        ("number s 1", vec![]),
+        // A jump is filled, three at a time.
+        ("number s 9", (2..=9).collect()),
+        ("number s 4", vec![]),
+        ("advance s 9", vec![]),
+        ("advance s 20", (10..=20).collect()),
+        ("number s 21", vec![21]),
+    ] {
+        two.text(told).await;
+        one.hears_all(heard.clone()).await;
+        two.hears_all(heard).await;
+        two.answers("x", "x").await;
+        one.answers("x", "x").await;
+    }
+    // Another stream counts for itself, and a muted one is not heard.
+    two.text("number t 1").await;
+    one.hears_all([1]).await;
+    one.text("mute s").await;
+    one.answers("x", "x").await;
+    two.text("number s 30").await;
+    two.text("number t 2").await;
+    one.hears_all([2]).await;
+    two.hears_all([1]).await;
+    let mut heard = Vec::new();
+    for _ in 0..10 {
+        heard.push(two.hears().await);
+    }
+    // Of two streams at once each keeps its own order.
+    heard.retain(|text| text != "2");
+    assert_eq!(heard, (22..=30).map(|number| number.to_string()).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn an_event_is_told_once_by_its_name() {
+    let host = host().await;
+    let (mut one, mut two) = (open(&host).await, open(&host).await);
+    for socket in [&mut one, &mut two] {
+        for _ in 0..3 {
+            socket.text("once event-1").await;
+        }
+        socket.text("x").await;
+    }
+    two.text("once event-2").await;
+    let mut told = Vec::new();
+    while !told.contains(&"event-2".to_owned()) {
+        told.push(one.hears().await);
+    }
+    assert_eq!(told.iter().filter(|text| *text == "event-1").count(), 1, "{told:?}");
+}
+
+#[tokio::test]
+async fn timers_limits_and_closes_are_kept() {
+    let host = host().await;
+    let (mut one, mut two) = (open(&host).await, open(&host).await);
+    let started = std::time::Instant::now();
+    one.answers("timer 300", "timer").await;
+    assert!(started.elapsed().as_millis() >= 300);
+    // A new time takes the place of the old one, and 0 of any.
+    for text in ["timer 100", "timer 60000", "timer 50", "timer 0"] {
+        one.text(text).await;
+    }
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    one.answers("no timer", "no timer").await;
+    // Of a limit a frame is told by its end.
+    let mut small = open(&host).await;
+    small.text("limit 10").await;
+    small.answers("0123456789", "0123456789").await;
+    small.text("0123456789a").await;
+    small.closes(1009).await;
+    assert_eq!(one.hears().await, "closed 1009");
+    two.text("close 4321").await;
+    two.closes(4321).await;
+    assert_eq!(one.hears().await, "closed 4321");
+    let mut three = open(&host).await;
+    three.put(Message::Close(Some(CloseFrame { code: CloseCode::from(4000), reason: "enough".into() }))).await;
+    assert_eq!(one.hears().await, "closed 4000");
+    open(&host).await.vanish();
+    assert_eq!(one.hears().await, "closed 1006");
+}
+
+#[tokio::test]
+async fn who_lets_too_much_wait_is_told_so() {
+    let host = host().await;
+    let (mut one, mut bystander) = (open(&host).await, host.open("/echo/ws?trap", &[]).await);
+    assert_eq!(bystander.hears().await, "failed");
+    // More at once than any client can have taken.
+    one.text("flood 20000").await;
+    let (frames, code) = one.ends().await;
+    assert_eq!(code, Some(4413));
+    assert!((256..20_000).contains(&frames.len()), "{}", frames.len());
+    for (number, frame) in frames.iter().enumerate() {
+        assert_eq!(frame.as_u64(), Some(number as u64), "no hole before the end");
+    }
+}
+
+#[tokio::test]
+async fn what_others_publish_and_ask_over_http_reaches_the_room() {
+    let host = host().await;
+    let (mut one, mut two) = (open(&host).await, open(&host).await);
+    host.api().get("/echo?asked").await.is(200);
+    let mut redis = redis().client().get_multiplexed_async_connection().await.expect("Redis");
+    for (channel, payload) in [("echo:a", "heard"), ("other:a", "unheard"), ("echo:b:c", "heard")] {
+        let channel = format!("{PREFIX}{channel}");
+        let _: i64 = redis::cmd("PUBLISH").arg(channel).arg(payload).query_async(&mut redis).await.expect("published");
+    }
+    for socket in [&mut one, &mut two] {
+        assert_eq!(socket.hears().await, "asked");
+        assert_eq!(socket.hears().await, "published echo:a heard");
+        assert_eq!(socket.hears().await, "published echo:b:c heard");
+    }
+    one.answers("present all none", "all").await;
+}
+
+#[tokio::test]
+async fn a_new_version_takes_over_what_the_old_one_left() {
+    let host = host().await;
+    let mut sockets = Vec::new();
+    for number in 0..5 {
+        let mut socket = open(&host).await;
+        socket.text(&format!("state {number}")).await;
+        socket.text("number s 3").await;
+        sockets.push(socket);
+    }
+    for socket in &mut sockets {
+        socket.hears_all(1..=3).await;
+        socket.text("timer 2000").await;
+        socket.answers("x", "x").await;
+    }
+    host.deploy("echo", &variant(&echo(), 1), "").await.is(201);
+    for (number, socket) in sockets.iter_mut().enumerate() {
+        socket.text("state").await;
+        let heard = [socket.hears().await, socket.hears().await];
+        assert!(heard.contains(&number.to_string()) && heard.contains(&"timer".to_owned()), "{heard:?}");
+    }
+    sockets[0].text("number s 5").await;
+    for socket in &mut sockets {
+        socket.hears_all(4..=5).await;
+    }
+}
