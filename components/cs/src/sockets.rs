@@ -49,7 +49,8 @@ mod close {
 }
 
 pub fn endpoints() -> Vec<Endpoint> {
-    let failure = json!({ "code": "SERVICE_UNAVAILABLE", "message": "The chat is not available now; try again in a moment" });
+    let failure =
+        json!({ "code": "SERVICE_UNAVAILABLE", "message": "The chat is not available now; try again in a moment" });
     vec![Endpoint {
         path: "/api/cs/ws".into(),
         max_frame_bytes: MAX_FIRST_FRAME_BYTES,

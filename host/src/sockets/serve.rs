@@ -73,7 +73,8 @@ pub async fn serve(
 ) {
     let (sink, stream) = socket.split();
     served.hub.add(&connection);
-    let mut task = Task { sink, frames, connection, served, calling: None, gap_after: None, stopping: false, pending: None };
+    let mut task =
+        Task { sink, frames, connection, served, calling: None, gap_after: None, stopping: false, pending: None };
     task.call(Event::Opened(opening), Purpose::Open);
     let (code, heard) = task.run(stream).await;
     task.finish(code, heard).await;
