@@ -16,7 +16,7 @@ use std::{
 use uuid::Uuid;
 
 /// What one call may ask for.
-const MAX_EFFECTS: usize = 10_000;
+const MAX_EFFECTS: usize = 25_000;
 const MAX_EFFECT_BYTES: usize = 16 << 20;
 const MAX_STATE_BYTES: usize = 4 << 10;
 const MAX_LIMIT_BYTES: u32 = 1 << 20;
