@@ -26,7 +26,7 @@ use crate::component::bindings::sockets::Outgoing;
 use moka::sync::Cache;
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, OnceLock, PoisonError, RwLock},
     time::Duration,
 };
 use uuid::Uuid;
@@ -62,6 +62,8 @@ pub struct Hub {
     /// Component, room and name of events that were broadcast. The empty room
     /// stands for any.
     seen: Cache<(String, String, String), ()>,
+    /// The host's id among the others, once it has one.
+    node: OnceLock<Uuid>,
 }
 
 impl Default for Hub {
@@ -70,11 +72,20 @@ impl Default for Hub {
             connections: RwLock::default(),
             rooms: RwLock::default(),
             seen: Cache::builder().max_capacity(MAX_REMEMBERED).time_to_live(REMEMBERED).build(),
+            node: OnceLock::new(),
         }
     }
 }
 
 impl Hub {
+    fn is_of(&self, node: Uuid) {
+        let _ = self.node.set(node);
+    }
+
+    fn node(&self) -> Option<Uuid> {
+        self.node.get().copied()
+    }
+
     pub fn add(&self, connection: &Arc<Connection>) {
         self.connections.write().unwrap_or_else(PoisonError::into_inner).insert(connection.id, Arc::clone(connection));
     }

@@ -12,6 +12,7 @@ const TELL_ALL_AFTER: u32 = 30;
 
 /// Tells the database which rooms of this host somebody is in, until `stop`.
 pub async fn announce(hub: Arc<Hub>, pool: Pool, node: Uuid, stop: CancellationToken) {
+    hub.is_of(node);
     let for_ever = async {
         let mut told: BTreeSet<Room> = BTreeSet::new();
         let mut looks: u32 = 0;
@@ -51,14 +52,19 @@ async fn tell(pool: &Pool, node: Uuid, told: &BTreeSet<Room>, now: &BTreeSet<Roo
     Ok(())
 }
 
-/// Those of the rooms that somebody is in.
+/// Those of the rooms that somebody is in: of this host as of now.
 pub async fn present(shared: &Shared, component: &str, rooms: &[String]) -> anyhow::Result<Vec<String>> {
     let here = shared.hub.rooms(component);
     let mut lease = shared.owner.get().await?;
     let select = "select distinct r.room from deploy.rooms r join deploy.nodes n on n.id = r.node
-                  where r.component = $1 and r.room = any($2) and n.seen_at > now() - interval '15 seconds'";
-    let elsewhere: Vec<String> =
-        sqlx::query_scalar(select).bind(component).bind(rooms).fetch_all(lease.connection()).await?;
+                  where r.component = $1 and r.room = any($2) and r.node is distinct from $3
+                    and n.seen_at > now() - interval '15 seconds'";
+    let elsewhere: Vec<String> = sqlx::query_scalar(select)
+        .bind(component)
+        .bind(rooms)
+        .bind(shared.hub.node())
+        .fetch_all(lease.connection())
+        .await?;
     lease.give_back();
     Ok(rooms.iter().filter(|room| here.contains(room) || elsewhere.contains(room)).cloned().collect())
 }
