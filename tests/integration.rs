@@ -46,6 +46,7 @@ mod schedules;
 mod sockets;
 mod sockets_abuse;
 mod sockets_cluster;
+mod sockets_extras;
 mod sockets_frames;
 mod sockets_hub;
 mod sockets_limits;

@@ -247,6 +247,30 @@ async fn the_desk_gets_every_chat_it_has_not_heard_of() {
 }
 
 #[tokio::test]
+async fn a_chat_that_is_opened_again_goes_on_where_it_was() {
+    let host = host();
+    let (chat, admin) = (host.chat().await, host.admin().await);
+    chat.fill(30).await;
+    chat.sets(&admin, "closed").await.gives(200);
+    let aged = "update cs.messages set created_at = created_at - interval '1 minute' where session_id = $1::uuid";
+    assert_eq!(host.run(aged, &[&chat.id]).await, 31);
+    // Who did not say what was seen has not asked for what is old.
+    let (desk, data) = host.desk(&admin).await;
+    assert!(data["seq"].get(&chat.id).is_none());
+    let mut desk = desk.only(&chat.id);
+    chat.sets(&admin, "open").await.gives(200);
+    desk.gets("session_status_changed").await;
+    for seq in [32, 33] {
+        chat.says("there again").await;
+        assert_eq!(desk.seqs(seq).await, [seq]);
+    }
+    // And gets it on request.
+    desk.send("subscribe", json!({ "session_id": chat.id, "after_seq": 0 })).await;
+    assert_eq!(desk.seqs(33).await, range(1, 33));
+    desk.is_silent().await;
+}
+
+#[tokio::test]
 async fn the_desk_misses_nothing_of_many_chats_while_they_go_on() {
     let host = Host::start(setup());
     let admin = host.admin().await;
