@@ -1,18 +1,23 @@
 //! What a component can do with the connections that it holds, asked by one
 //! that does what it is told: rooms, numbered streams, timers, state, traps.
 
-use crate::harness::{Expect, Host, Socket, fixture, redis, setup, variant};
+use crate::harness::{Expect, Host, Setup, Socket, fixture, redis, setup, variant};
 use std::fs;
 use tokio_tungstenite::tungstenite::{
     Message,
     protocol::{CloseFrame, frame::coding::CloseCode},
 };
 
+/// Of the one host that is spoken to through Redis.
 const PREFIX: &str = "hub:";
 
 async fn host() -> Host {
+    host_with(setup()).await
+}
+
+async fn host_with(setup: Setup) -> Host {
     let config = "\n[components.echo]\nmounts = [\"/echo\"]\n[components.echo.grants]\nsockets = [\"echo:*\"]\n";
-    let host = Host::start(setup().config(config).set("REDIS_PREFIX", PREFIX));
+    let host = Host::start(setup.config(config));
     host.deploy("echo", &echo(), "").await.is(201);
     host
 }
@@ -196,7 +201,7 @@ async fn who_lets_too_much_wait_is_told_so() {
 
 #[tokio::test]
 async fn what_others_publish_and_ask_over_http_reaches_the_room() {
-    let host = host().await;
+    let host = host_with(setup().set("REDIS_PREFIX", PREFIX)).await;
     let (mut one, mut two) = (open(&host).await, open(&host).await);
     host.api().get("/echo?asked").await.is(200);
     let mut redis = redis().client().get_multiplexed_async_connection().await.expect("Redis");
