@@ -138,7 +138,6 @@ COMPONENT  VERSION  STATE    SHARE   SINCE  SIZE     MOUNTS
 course     d        canary   shadow  -      812 KiB  /api/courses, /api/rooms
            c        canary   5 %     -      812 KiB
            b        live     95 %    -      812 KiB
-           a        retired  -       -      812 KiB
 cs         -        missing  -       -      -        /api/cs
 
 NODE  STATE  PUBLIC                 SINCE
