@@ -17,6 +17,8 @@ use std::{
 use wasmtime::{Engine, component::Component};
 
 const MAC_BYTES: usize = 32;
+/// Files of compiled code, of all components: some megabytes each.
+const KEPT: usize = 200;
 
 /// Name of an artifact: the first 12 hex digits of its SHA-256.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -99,7 +101,23 @@ impl Cache {
         // Renamed into place, so that nobody reads half a file.
         let draft = path.with_extension(format!("draft-{}", std::process::id()));
         std::fs::write(&draft, file)?;
-        std::fs::rename(&draft, path).context("cannot move the file into place")
+        std::fs::rename(&draft, path).context("cannot move the file into place")?;
+        self.prune()
+    }
+
+    /// Keeps the files that were written last: an artifact whose code is gone
+    /// is compiled again.
+    fn prune(&self) -> Result<()> {
+        let mut files = Vec::new();
+        for entry in std::fs::read_dir(&self.dir)? {
+            let entry = entry?;
+            files.push((entry.metadata()?.modified()?, entry.path()));
+        }
+        files.sort();
+        for (_, path) in files.get(..files.len().saturating_sub(KEPT)).unwrap_or_default() {
+            std::fs::remove_file(path)?;
+        }
+        Ok(())
     }
 
     /// Covers the name too, so that one artifact's code cannot pass as another's.
@@ -110,5 +128,24 @@ impl Cache {
         mac.update(&[0]);
         mac.update(code);
         mac
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Cache, KEPT};
+
+    #[test]
+    fn the_files_that_were_written_last_are_kept() {
+        let dir = std::env::temp_dir().join(format!("shema-cache-{}", std::process::id()));
+        let cache = Cache::new(&dir, "a key");
+        let path = |number: usize| cache.dir.join(format!("{number:04}"));
+        for number in 0..KEPT + 5 {
+            cache.write(&path(number), b"code").expect("written");
+        }
+        let kept = std::fs::read_dir(&cache.dir).expect("the cache").count();
+        assert_eq!(kept, KEPT);
+        assert!(!path(0).exists() && path(KEPT + 4).exists());
+        std::fs::remove_dir_all(dir).expect("removed");
     }
 }
