@@ -1,7 +1,7 @@
 //! What a component can do with the connections that it holds, asked by one
 //! that does what it is told: rooms, numbered streams, timers, state, traps.
 
-use crate::harness::{Expect, Host, Setup, Socket, fixture, redis, setup, variant};
+use crate::harness::{Expect, Host, Setup, Socket, fixture, redis, setup, until, variant};
 use std::fs;
 use tokio_tungstenite::tungstenite::{
     Message,
@@ -242,4 +242,29 @@ async fn a_new_version_takes_over_what_the_old_one_left() {
     for socket in &mut sockets {
         socket.hears_all(4..=5).await;
     }
+}
+
+/// As any other grant, a channel needs no restart.
+#[tokio::test]
+async fn a_channel_that_is_granted_later_is_heard_from_the_next_deploy_on() {
+    const PREFIX: &str = "hub-later:";
+    let host = host_with(setup().set("REDIS_PREFIX", PREFIX)).await;
+    let mut one = open(&host).await;
+    let mut redis = redis().client().get_multiplexed_async_connection().await.expect("Redis");
+    let mut publish = async |channel: &str| {
+        let publish = redis::cmd("PUBLISH").arg(format!("{PREFIX}{channel}")).arg("heard").to_owned();
+        let _: i64 = publish.query_async(&mut redis).await.expect("published");
+    };
+    publish("later:a").await;
+    publish("echo:a").await;
+    assert_eq!(one.hears().await, "published echo:a heard");
+    let path = host.data_dir.join("host.toml");
+    let file = fs::read_to_string(&path).expect("the file");
+    fs::write(&path, file.replace("\"echo:*\"", "\"echo:*\", \"later:*\"")).expect("written");
+    host.deploy("echo", &variant(&echo(), 1), "").await.is(201);
+    let heard = async || {
+        publish("later:b").await;
+        tokio::time::timeout(std::time::Duration::from_millis(200), one.hears()).await.ok()
+    };
+    assert_eq!(until("the channel to be heard", heard).await, "published later:b heard");
 }

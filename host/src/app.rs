@@ -161,7 +161,7 @@ async fn serve_with(
     deployer.start().await?;
     let stop = CancellationToken::new();
     let relay = tokio::spawn(relay::run(options.clone(), Arc::clone(&shared.redis), stop.clone()));
-    let sockets = hold_sockets(config, options, &shared, &registry, node, &stop);
+    let sockets = hold_sockets(options, &shared, &registry, node, &stop);
     let schedule = schedule::run(options.clone(), Arc::clone(&registry), scheduled(config), stop.clone());
     let schedule = tokio::spawn(schedule);
     let serving = Serving { config, registry, shared: &shared, deployer, demo, started };
@@ -180,7 +180,6 @@ async fn serve_with(
 
 /// The tasks around the connections that components hold.
 fn hold_sockets(
-    config: &Config,
     options: &PgConnectOptions,
     shared: &Arc<Shared>,
     registry: &Arc<Registry>,
@@ -193,12 +192,8 @@ fn hold_sockets(
     let pool = Pool::owner(options);
     tasks.spawn(sockets::guard(hub(), pool.clone(), stop.clone()));
     tasks.spawn(sockets::announce(hub(), pool, node, stop.clone()));
-    for (name, component) in &config.components {
-        if let Some(channels) = &component.grants.sockets {
-            let (registry, redis) = (Arc::clone(registry), Arc::clone(&shared.redis));
-            tasks.spawn(sockets::listen(name.clone(), channels.clone(), hub(), registry, redis, stop.clone()));
-        }
-    }
+    let (registry, redis) = (Arc::clone(registry), Arc::clone(&shared.redis));
+    tasks.spawn(sockets::listen(hub(), registry, redis, stop.clone()));
     tasks
 }
 

@@ -78,6 +78,9 @@ impl Held {
         shared: &Arc<Shared>,
         pool: Option<crate::database::Pool>,
     ) -> Held {
+        if let Some(channels) = &component.grants.sockets {
+            shared.hub.grant(name, channels);
+        }
         Held {
             name: name.to_owned(),
             database: pool.map(|pool| database::Grant::new(pool, &component.limits)),
@@ -244,4 +247,17 @@ pub fn matches_pattern(patterns: &[String], text: &str) -> bool {
         Some(prefix) => text.starts_with(prefix),
         None => pattern == text,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::INTERFACES;
+
+    #[test]
+    fn what_may_be_imported_is_what_the_world_offers() {
+        let world = include_str!("../../wit/world.wit");
+        let imports = world.lines().filter_map(|line| line.trim().strip_prefix("import ")?.strip_suffix(';'));
+        let missing: Vec<&str> = imports.filter(|import| !INTERFACES.contains(import)).collect();
+        assert_eq!(missing, Vec::<&str>::new());
+    }
 }

@@ -15,7 +15,7 @@ use std::process::ExitCode;
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
-    /// Load demo data: courses, rooms, classes, people. Again and again does no harm.
+    /// Load the data of migrations/demo.sql. Again and again does no harm.
     #[arg(long)]
     demo: bool,
 }
@@ -29,7 +29,7 @@ Exit codes: 0 done, 1 refused or failed (one sentence on standard error says why
 enum Command {
     /// Start the host (also without a command).
     Serve {
-        /// Load demo data: courses, rooms, classes, people. Again and again does no harm.
+        /// Load the data of migrations/demo.sql. Again and again does no harm.
         #[arg(long)]
         demo: bool,
     },
@@ -37,12 +37,12 @@ enum Command {
     #[command(after_help = "Watches components/, wit/ and host/host.toml. Builds are quick rather than fast:\n\
                             `shema build` makes what production gets.")]
     Dev {
-        /// Load demo data: courses, rooms, classes, people. Again and again does no harm.
+        /// Load the data of migrations/demo.sql. Again and again does no harm.
         #[arg(long)]
         demo: bool,
     },
     /// Build components into target/components, all or one.
-    #[command(after_help = "Example: shema build course")]
+    #[command(after_help = "Example: shema build greeting")]
     Build {
         /// The directory below components/.
         name: Option<String>,
@@ -59,10 +59,10 @@ enum Command {
     #[command(after_help = remote::DEPLOY_EXAMPLES)]
     Deploy(remote::Deploy),
     /// Make an uploaded version live, for all of the traffic or for a share of it.
-    #[command(after_help = "Example: shema activate course abcdef012345 --weight 10")]
+    #[command(after_help = "Example: shema activate greeting abcdef012345 --weight 10")]
     Activate(remote::Activate),
     /// Make the version live again that was live before.
-    #[command(after_help = "Example: shema rollback course")]
+    #[command(after_help = "Example: shema rollback greeting")]
     Rollback {
         /// The component.
         name: String,
@@ -75,7 +75,7 @@ enum Command {
     },
     /// Show recent log lines, of all components or of one.
     #[command(after_help = "On a terminal lines are made readable; elsewhere they are JSON, one object a line.\n\
-                            Example: shema logs course --follow")]
+                            Example: shema logs greeting --follow")]
     Logs {
         /// The component.
         name: Option<String>,

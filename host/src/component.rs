@@ -1,11 +1,12 @@
 //! A component: the versions of one domain, each compiled, linked and asked for
 //! its routes before it gets any traffic.
 //!
-//! - `bindings`: the only `bindgen!` of the host.
+//! - `bindings`: the contract in `wit/`, from the only `bindgen!`s of the host.
 //! - `engine`: the wasmtime engines, one per kind of world.
 //! - `artifact`, `compile`: from `.wasm` bytes to machine code, through a cache.
 //! - `linker`: imports to capabilities.
-//! - `gate`: what an artifact has to pass before it becomes a version.
+//! - `gate`: what an artifact has to pass before it becomes a version; `routes`:
+//!   which paths it may answer.
 //! - `version`: one artifact, ready to answer; `stats`: what it has done.
 //! - `instance`, `pool`: running calls.
 //! - `description`: what a component says of its routes.
@@ -23,6 +24,7 @@ pub mod instance;
 pub mod linker;
 pub mod pool;
 pub mod registry;
+pub mod routes;
 pub mod stats;
 mod stderr;
 pub mod version;

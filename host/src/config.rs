@@ -9,6 +9,7 @@
 mod access;
 mod file;
 mod secrets;
+mod setting;
 mod source;
 
 pub use access::Access;

@@ -29,6 +29,7 @@ use crate::{
     config::Config,
     deploy::{Deployer, Fence},
     error::{Code, Refusal},
+    sockets::Timing,
 };
 use aggregate::Aggregates;
 use axum::{
@@ -65,7 +66,7 @@ pub struct Gateway {
     pub registry: Arc<Registry>,
     pub shared: Arc<capability::Shared>,
     limiter: Arc<Limiter>,
-    timing: crate::sockets::Timing,
+    timing: Timing,
     /// Ends with the host: connections are told to come back.
     stop: CancellationToken,
     aggregates: Aggregates,
@@ -94,7 +95,7 @@ impl Gateway {
         Ok(Gateway {
             registry,
             limiter: Arc::clone(&shared.limiter),
-            timing: Gateway::timing(config),
+            timing: Timing { heartbeat: config.heartbeat, timeout: config.socket_timeout },
             stop,
             shared,
             fence: deployer.fence(),

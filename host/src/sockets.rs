@@ -25,10 +25,11 @@ pub use serve::{Opening, Served, Timing, serve};
 use crate::component::bindings::sockets::Outgoing;
 use moka::sync::Cache;
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, OnceLock, PoisonError, RwLock},
     time::Duration,
 };
+use tokio::sync::watch;
 use uuid::Uuid;
 
 /// How long a name of an event is remembered. A relay that was away for longer
@@ -62,6 +63,8 @@ pub struct Hub {
     /// Component, room and name of events that were broadcast. The empty room
     /// stands for any.
     seen: Cache<(String, String, String), ()>,
+    /// What each component listens to.
+    channels: watch::Sender<BTreeMap<String, Vec<String>>>,
     /// The host's id among the others, once it has one.
     node: OnceLock<Uuid>,
 }
@@ -72,6 +75,7 @@ impl Default for Hub {
             connections: RwLock::default(),
             rooms: RwLock::default(),
             seen: Cache::builder().max_capacity(MAX_REMEMBERED).time_to_live(REMEMBERED).build(),
+            channels: watch::Sender::default(),
             node: OnceLock::new(),
         }
     }
@@ -88,6 +92,17 @@ impl Hub {
 
     pub fn add(&self, connection: &Arc<Connection>) {
         self.connections.write().unwrap_or_else(PoisonError::into_inner).insert(connection.id, Arc::clone(connection));
+    }
+
+    /// Listens to these channels for a component from here on.
+    pub fn grant(&self, component: &str, channels: &[String]) {
+        self.channels.send_if_modified(|granted| {
+            let is_new = granted.get(component).is_none_or(|before| before != channels);
+            if is_new {
+                granted.insert(component.to_owned(), channels.to_vec());
+            }
+            is_new
+        });
     }
 
     /// Takes a connection out of everything.

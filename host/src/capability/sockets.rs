@@ -7,12 +7,9 @@ use super::{Call, Shared, matches_pattern};
 use crate::{
     component::bindings::{http::Principal, hub::Host, sockets, sockets::Outgoing},
     http::Limiter,
-    sockets::{Bound, Effect, Hold, Hub},
+    sockets::{Effect, Hold, Hub},
 };
-use std::{
-    sync::{Arc, Weak},
-    time::{Duration, UNIX_EPOCH},
-};
+use std::sync::{Arc, Weak};
 use uuid::Uuid;
 
 /// What one call may ask for.
@@ -164,16 +161,11 @@ impl Host for Call {
             Ok(verified) => verified,
             Err(refused) => return Ok(Err(refused.code().to_owned())),
         };
-        let principal = verified.principal;
         let found = id(&connection).and_then(|id| self.held.sockets.hub.find(&self.held.name, id));
-        if let (Some(connection), Some(user_id), Some(session_id)) =
-            (found, id(&principal.user_id), id(&principal.session_id))
-        {
-            let seconds = u64::try_from(verified.presented.expires_at).unwrap_or(0);
-            let expires_at = UNIX_EPOCH + Duration::from_secs(seconds);
-            connection.bind(principal.clone(), Bound { user_id, session_id, role, expires_at });
+        if let Some(connection) = found {
+            connection.bind(&verified, role);
         }
-        Ok(Ok(principal))
+        Ok(Ok(verified.principal))
     }
 
     async fn admit(&mut self, scope: String, key: String) -> wasmtime::Result<Result<(), u64>> {

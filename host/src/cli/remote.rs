@@ -18,8 +18,8 @@ use std::{
 
 pub const DEPLOY_EXAMPLES: &str = "\
 Examples:
-  shema deploy course target/components/course.wasm
-  shema deploy course course.wasm --canary 5        # a twentieth of the traffic at first
+  shema deploy greeting target/components/greeting.wasm
+  shema deploy greeting greeting.wasm --canary 5        # a twentieth of the traffic at first
   shema deploy greeting hello.wasm --mount /hello   # any wasi:http component";
 
 /// Of an Ed25519 signature.

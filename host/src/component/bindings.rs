@@ -1,4 +1,5 @@
-//! The host's side of the contract in `wit/`: the only `bindgen!` of the host.
+//! The host's side of the contract in `wit/`: the only file of the host
+//! with a `bindgen!`, one per world.
 //!
 //! Imports are async on the host, so that a component's plain blocking call
 //! waits without holding a thread. Only what the capabilities need is

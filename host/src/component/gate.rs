@@ -4,25 +4,24 @@
 use super::{
     Workshop,
     artifact::VersionId,
-    bindings::{Route, sockets::Endpoint},
     compile,
     description::Description,
     engine,
     foreign::{self, Foreign},
     instance::{self, Prepared},
     pool::Pool,
+    routes,
     version::{Parts, Runner, Typed, Version},
 };
 use crate::{
     capability::{self, Held, http_client::Grant},
     config,
 };
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::Context;
 use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
 use std::{
-    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -199,13 +198,13 @@ impl Workshop {
             move |failure: instance::Failure| probe_failed(format!("{what} {failure}"))
         };
         let mut probe = pool.instance().await.map_err(failed("its instance"))?;
-        let routes = probe.routes().await.map_err(failed("asked for its routes, it"))?;
+        let table = probe.routes().await.map_err(failed("asked for its routes, it"))?;
         let faulty = |error: anyhow::Error| probe_failed(format!("{error:#}"));
-        let paths = table(&routes, &config.mounts).map_err(faulty)?;
+        let paths = routes::table(&table, &config.mounts).map_err(faulty)?;
         let text = probe.describe().await.map_err(failed("asked to describe its routes, it"))?;
-        let description = Description::read(&text, name, &routes).map_err(faulty)?;
+        let description = Description::read(&text, name, &table).map_err(faulty)?;
         let endpoints = probe.endpoints().await.map_err(failed("asked for its endpoints, it"))?;
-        check_endpoints(&endpoints, &config.mounts).map_err(faulty)?;
+        routes::check_endpoints(&endpoints, &config.mounts).map_err(faulty)?;
         drop(probe);
         match pool.check_health().await {
             Ok(Ok(())) => (),
@@ -221,7 +220,7 @@ impl Workshop {
             imports: capabilities(imports),
             description,
             stats,
-            runner: Runner::Typed(Box::new(Typed { pool, routes, paths, endpoints })),
+            runner: Runner::Typed(Box::new(Typed { pool, routes: table, paths, endpoints })),
             notices: Arc::clone(&self.shared.notices),
         })
     }
@@ -363,55 +362,4 @@ fn capabilities(mut imports: Vec<String>) -> Vec<String> {
 /// An error with its causes on one line.
 fn flat(error: &wasmtime::Error) -> String {
     format!("{error:#}").split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-/// Builds the table of paths, and refuses what could never be reached.
-fn table(routes: &[Route], mounts: &[String]) -> Result<matchit::Router<Vec<u32>>> {
-    ensure!(!routes.is_empty(), "its table of routes is empty");
-    let mut by_path: BTreeMap<&str, Vec<u32>> = BTreeMap::new();
-    for (index, route) in (0_u32..).zip(routes) {
-        let path = route.path.as_str();
-        let mounted = mounts.iter().any(|mount| lies_under(path, mount));
-        ensure!(mounted, "its route {path} lies under none of its mounts ({})", mounts.join(", "));
-        let well_formed = path.is_ascii() && !path.ends_with('/') && !path.contains(['{', '}', '*', '?', '#', '%']);
-        ensure!(well_formed, "its route {path} is not a path");
-        let indexes = by_path.entry(path).or_default();
-        let taken = indexes.iter().any(|other| routes.get(*other as usize).is_some_and(|r| r.method == route.method));
-        ensure!(!taken, "its route {path} is there twice for one method");
-        indexes.push(index);
-    }
-    let mut paths = matchit::Router::new();
-    for (path, indexes) in by_path {
-        let pattern: Vec<String> = path
-            .split('/')
-            .enumerate()
-            // Named by position, because two routes may call one place differently.
-            .map(|(depth, segment)| match segment.strip_prefix(':') {
-                Some(_) => format!("{{p{depth}}}"),
-                None => segment.to_owned(),
-            })
-            .collect();
-        if let Err(error) = paths.insert(pattern.join("/"), indexes) {
-            bail!("its route {path} conflicts with another: {error}");
-        }
-    }
-    Ok(paths)
-}
-
-/// Frames are kept in memory whole.
-const MAX_FRAME_BYTES: u32 = 1 << 20;
-
-fn check_endpoints(endpoints: &[Endpoint], mounts: &[String]) -> Result<()> {
-    for Endpoint { path, max_frame_bytes, .. } in endpoints {
-        let mounted = mounts.iter().any(|mount| lies_under(path, mount));
-        ensure!(mounted, "its endpoint {path} lies under none of its mounts ({})", mounts.join(", "));
-        ensure!(*max_frame_bytes <= MAX_FRAME_BYTES, "its endpoint {path} takes frames of over 1 MiB");
-        let twice = endpoints.iter().filter(|endpoint| endpoint.path == *path).count() > 1;
-        ensure!(!twice, "its endpoint {path} is there twice");
-    }
-    Ok(())
-}
-
-pub fn lies_under(path: &str, mount: &str) -> bool {
-    path.strip_prefix(mount).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }

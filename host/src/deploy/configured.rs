@@ -3,7 +3,7 @@
 
 use super::{Deployer, Error};
 use crate::{
-    component::gate,
+    component::routes,
     config::{self, Config},
 };
 
@@ -51,7 +51,7 @@ impl Deployer {
             if !well_formed || !mount.bytes().all(plain) || mount.contains("//") {
                 return Err(Error::bad_mount(mount));
             }
-            let reserved = RESERVED.iter().any(|own| gate::lies_under(mount, own));
+            let reserved = RESERVED.iter().any(|own| routes::lies_under(mount, own));
             let owner = self.registry.owner(mount).filter(|owner| owner.name != name);
             if reserved || owner.is_some() {
                 return Err(Error::mount_taken(mount, owner.as_ref().map_or("the host", |owner| &owner.name)));

@@ -11,19 +11,14 @@ use crate::{
         },
     },
     error::Refusal,
-    sockets::{self, Bound, Connection, Opening, Served, Timing},
+    sockets::{self, Connection, Opening, Served},
 };
 use axum::{
     extract::{FromRequestParts, WebSocketUpgrade},
     http::{HeaderValue, StatusCode, header, request::Parts},
     response::Response,
 };
-use std::{
-    net::IpAddr,
-    sync::Arc,
-    time::{Duration, UNIX_EPOCH},
-};
-use uuid::Uuid;
+use std::{net::IpAddr, sync::Arc};
 
 /// Of the buffers that a connection has for good: frames are small.
 const BUFFER_BYTES: usize = 2 << 10;
@@ -77,13 +72,7 @@ impl Gateway {
         let failure = version.failure_frame(path).unwrap_or_default();
         let (connection, frames) = Connection::new(&version.component, path, client, frame_limit, failure);
         if let Ok(Known::User(user)) = &caller {
-            let id = |text: &str| Uuid::parse_str(text).ok();
-            if let (Some(user_id), Some(session_id)) = (id(&user.principal.user_id), id(&user.principal.session_id)) {
-                let seconds = u64::try_from(user.presented.expires_at).unwrap_or(0);
-                let expires_at = UNIX_EPOCH + Duration::from_secs(seconds);
-                let role = user.principal.role.clone();
-                connection.bind(user.principal.clone(), Bound { user_id, session_id, role, expires_at });
-            }
+            connection.bind(user, user.principal.role.clone());
         }
         let served = Served { hub: Arc::clone(&self.shared.hub), slot, timing: self.timing, stop: self.stop.clone() };
         let upgrade = upgrade
@@ -94,11 +83,6 @@ impl Gateway {
             .max_frame_size(frame_limit);
         let connection = Arc::new(connection);
         Ok(upgrade.on_upgrade(move |socket| sockets::serve(socket, connection, frames, opening, served)))
-    }
-
-    /// How long connections may be silent.
-    pub fn timing(config: &crate::config::Config) -> Timing {
-        Timing { heartbeat: config.heartbeat, timeout: config.socket_timeout }
     }
 }
 

@@ -19,8 +19,12 @@ use crate::{
     },
 };
 use serde_json::Value;
-use std::{sync::Arc, time::Duration};
-use tokio::{sync::mpsc, time::Instant};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use tokio::{
+    sync::mpsc,
+    task::{AbortHandle, JoinSet},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 /// Between two looks at what may have been missed, while Redis is there …
@@ -32,14 +36,37 @@ const ROOMS_AT_ONCE: usize = 1_000;
 /// Messages that wait for the component; what comes beyond is missed.
 const WAITING: usize = 10_000;
 
-/// Listens for one component until `stop`. `patterns`: the channels granted.
-pub async fn listen(
+/// Listens for every component that is granted channels, now or by a later
+/// deploy, until `stop`.
+pub async fn listen(hub: Arc<Hub>, registry: Arc<Registry>, redis: Arc<Store>, stop: CancellationToken) {
+    let mut granted = hub.channels.subscribe();
+    let mut listening: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    // Dropped with this, which ends them.
+    let mut tasks = JoinSet::new();
+    let mut handles: BTreeMap<String, AbortHandle> = BTreeMap::new();
+    loop {
+        let wanted = granted.borrow_and_update().clone();
+        for (component, patterns) in wanted.iter().filter(|(name, patterns)| listening.get(*name) != Some(*patterns)) {
+            let (hub, registry, redis) = (Arc::clone(&hub), Arc::clone(&registry), Arc::clone(&redis));
+            let task = tasks.spawn(listen_for(component.clone(), patterns.clone(), hub, registry, redis));
+            if let Some(former) = handles.insert(component.clone(), task) {
+                former.abort();
+            }
+        }
+        listening = wanted;
+        tokio::select! {
+            changed = granted.changed() => if changed.is_err() { return },
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+async fn listen_for(
     component: String,
     patterns: Vec<String>,
     hub: Arc<Hub>,
     registry: Arc<Registry>,
     redis: Arc<Store>,
-    stop: CancellationToken,
 ) {
     let (sender, mut heard) = mpsc::channel(WAITING);
     let listening = redis.listen(patterns.clone(), sender);
@@ -67,7 +94,6 @@ pub async fn listen(
     tokio::select! {
         () = listening => (),
         () = told => (),
-        () = stop.cancelled() => (),
     }
 }
 

@@ -5,16 +5,19 @@
 //! fall behind, upon which the component is asked for what is missing. So
 //! nothing depends on every frame arriving here by itself.
 
-use crate::component::bindings::{
-    http::{Caller, Principal},
-    sockets::{Gap, Outgoing},
+use crate::{
+    capability::tokens::verify::Verified,
+    component::bindings::{
+        http::Caller,
+        sockets::{Gap, Outgoing},
+    },
 };
 use axum::extract::ws::Utf8Bytes;
 use std::{
     collections::{HashMap, VecDeque},
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 use tokio::sync::{Notify, mpsc};
 use uuid::Uuid;
@@ -169,11 +172,17 @@ impl Connection {
         self.inner().rooms.retain(|other| other != room);
     }
 
-    /// From here on the connection is this user's.
-    pub fn bind(&self, principal: Principal, bound: Bound) {
+    /// From here on the connection is this user's, who has to have this role.
+    pub fn bind(&self, user: &Verified, role: String) {
+        let id = |text: &str| Uuid::parse_str(text).ok();
+        let (Some(user_id), Some(session_id)) = (id(&user.principal.user_id), id(&user.principal.session_id)) else {
+            unreachable!("both were read from columns of type uuid");
+        };
+        let seconds = u64::try_from(user.presented.expires_at).unwrap_or(0);
+        let expires_at = UNIX_EPOCH + Duration::from_secs(seconds);
         let mut inner = self.inner();
-        inner.caller = Caller::User(principal);
-        inner.bound = Some(bound);
+        inner.caller = Caller::User(user.principal.clone());
+        inner.bound = Some(Bound { user_id, session_id, role, expires_at });
     }
 
     pub fn set_state(&self, state: Vec<u8>) {
@@ -384,115 +393,4 @@ impl Inner {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn connection() -> (Connection, mpsc::Receiver<Utf8Bytes>) {
-        Connection::new("cs", "/ws", [127, 0, 0, 1].into(), 1024, String::new())
-    }
-
-    fn frame(number: Option<u64>) -> Outgoing {
-        let text = number.map_or_else(|| "plain".to_owned(), |number| number.to_string());
-        Outgoing { text, stream: Some("s".into()), number, event_id: None }
-    }
-
-    fn sent(frames: &mut mpsc::Receiver<Utf8Bytes>) -> Vec<String> {
-        std::iter::from_fn(|| frames.try_recv().ok()).map(|text| text.to_string()).collect()
-    }
-
-    #[test]
-    fn each_number_goes_out_once_and_a_jump_asks_for_what_is_missing() {
-        let (connection, mut frames) = connection();
-        connection.opened();
-        for number in [1, 2, 2, 1, 5, 6] {
-            connection.broadcast(&frame(Some(number)));
-        }
-        assert_eq!(sent(&mut frames), ["1", "2"]);
-        let gap = connection.next_gap().expect("3 to 6 are missing");
-        assert_eq!((gap.after, gap.up_to), (2, 6));
-        // One that arrives meanwhile belongs to the gap.
-        connection.broadcast(&frame(Some(7)));
-        for number in 3..=6 {
-            connection.send(&frame(Some(number)));
-        }
-        connection.caught_up(&gap);
-        let gap = connection.next_gap().expect("7 is missing");
-        assert_eq!((gap.after, gap.up_to), (6, 7));
-        connection.send(&frame(Some(7)));
-        connection.caught_up(&gap);
-        assert!(connection.next_gap().is_none());
-        connection.broadcast(&frame(Some(8)));
-        assert_eq!(sent(&mut frames), ["3", "4", "5", "6", "7", "8"]);
-    }
-
-    #[test]
-    fn what_happens_while_it_opens_leaves_no_hole() {
-        let (connection, mut frames) = connection();
-        connection.broadcast(&frame(Some(11)));
-        connection.broadcast(&frame(None));
-        assert_eq!(sent(&mut frames), Vec::<String>::new());
-        // The call read a head of 10, and says so at its end.
-        connection.set_position("s", 10);
-        connection.opened();
-        assert_eq!(sent(&mut frames), ["plain"]);
-        let gap = connection.next_gap().expect("11 was heard of");
-        assert_eq!((gap.after, gap.up_to), (10, 11));
-        // Or it read 11, and there is nothing to do.
-        let (connection, _frames) = super::tests::connection();
-        connection.broadcast(&frame(Some(11)));
-        connection.set_position("s", 11);
-        connection.opened();
-        assert!(connection.next_gap().is_none());
-    }
-
-    #[test]
-    fn what_is_broadcast_while_it_joins_comes_after_what_it_is_sent() {
-        let (connection, mut frames) = connection();
-        let connection = Arc::new(connection);
-        connection.opened();
-        let hold = connection.hold();
-        connection.broadcast(&frame(Some(1)));
-        connection.broadcast(&frame(None));
-        connection.send(&Outgoing { text: "welcome".into(), stream: None, number: None, event_id: None });
-        connection.set_position("s", 0);
-        assert_eq!(sent(&mut frames), ["welcome"]);
-        assert!(connection.next_gap().is_none());
-        drop(hold);
-        assert_eq!(sent(&mut frames), ["plain"]);
-        assert!(connection.next_gap().is_some());
-    }
-
-    #[test]
-    fn a_number_that_does_not_exist_is_asked_for_once() {
-        let (connection, _frames) = connection();
-        connection.opened();
-        connection.catch_up("s", 9);
-        let gap = connection.next_gap().expect("up to 9");
-        connection.caught_up(&gap);
-        assert!(connection.next_gap().is_none());
-    }
-
-    #[test]
-    fn a_muted_stream_is_silent_until_it_is_taken_back() {
-        let (connection, mut frames) = connection();
-        connection.opened();
-        connection.mute("s", true);
-        connection.broadcast(&frame(Some(1)));
-        connection.broadcast(&frame(None));
-        assert_eq!(sent(&mut frames), Vec::<String>::new());
-        assert!(connection.next_gap().is_none());
-        connection.set_position("s", 1);
-        connection.broadcast(&frame(Some(2)));
-        assert_eq!(sent(&mut frames), ["2"]);
-    }
-
-    #[test]
-    fn a_client_that_lets_too_much_wait_is_closed() {
-        let (connection, _frames) = connection();
-        connection.opened();
-        for _ in 0..=QUEUE {
-            connection.broadcast(&frame(None));
-        }
-        assert_eq!(connection.closing().map(|(code, _)| code), Some(TOO_SLOW));
-    }
-}
+mod tests;
