@@ -6,18 +6,22 @@
 //! own speed changes from minute to minute.
 //!
 //! - `peers`: against a native axum server, `wasmtime serve` and Hono on Node.
+//! - `chat`: sockets that survive everything, and what they cost.
 //! - `swap`: versions that come and go while clients ask.
 //! - `load`: the client that asks, in this process.
 //! - `control`: the operator who changes things meanwhile.
 //! - `native`: the native server, in a process of its own.
+//! - `report`: what has been found, for people and for programs.
 //! - `place`: Postgres, the host under test and other processes.
 //! - `stage`: what the host under test is given.
 
+mod chat;
 mod control;
 mod load;
 mod native;
 mod peers;
 mod place;
+mod report;
 mod stage;
 mod swap;
 
@@ -28,7 +32,7 @@ use clap::{Parser, Subcommand};
 struct Cli {
     #[command(subcommand)]
     proof: Proof,
-    /// Seconds of each measurement; 5, or 12 for `swap`, which makes a minute of swapping.
+    /// Seconds of each measurement; 5; 12 for `swap`, which makes a minute of swapping; 10 for `chat`.
     #[arg(long, global = true, value_parser = clap::value_parser!(u64).range(1..=300))]
     seconds: Option<u64>,
     /// Measurements of each kind, in turns.
@@ -45,6 +49,8 @@ enum Proof {
     Peers,
     /// Requests, memory and time while components are swapped.
     Swap,
+    /// Chats under faults, under many sockets and under swaps.
+    Chat(chat::Plan),
     /// The native server, as `peers` starts it.
     #[command(hide = true)]
     Native { database_url: String, access_secret: String },
@@ -56,6 +62,7 @@ fn main() -> anyhow::Result<()> {
     match cli.proof {
         Proof::Peers => runtime.block_on(peers::run(cli.seconds.unwrap_or(5), cli.rounds)),
         Proof::Swap => runtime.block_on(swap::run(cli.seconds.unwrap_or(12), cli.rounds, cli.seed)),
+        Proof::Chat(plan) => runtime.block_on(chat::run(&plan, cli.seconds.unwrap_or(10), cli.rounds, cli.seed)),
         Proof::Native { database_url, access_secret } => runtime.block_on(native::serve(&database_url, &access_secret)),
     }
 }

@@ -20,46 +20,20 @@ mod uploads;
 use crate::{
     median,
     place::{self, Postgres, Scratch},
+    report::Report,
 };
 use anyhow::Result;
 use scene::{Artifacts, Scene};
-use serde_json::{Map, Value, json};
 use std::time::Duration;
 use traffic::Tally;
 
 /// What the proof has found so far.
 #[derive(Default)]
-struct Report {
-    result: Map<String, Value>,
-    /// For people.
-    table: Vec<String>,
-    notes: Vec<String>,
+struct Findings {
+    report: Report,
     /// Of all parts in which no request may fail.
     seen: Tally,
     swaps: usize,
-}
-
-impl Report {
-    /// The outcome of one part; its keys are null if it failed.
-    fn part<T>(&mut self, what: &str, outcome: Result<T>) -> Option<T> {
-        outcome.inspect_err(|error| self.notes.push(format!("{what} could not be measured: {error:#}"))).ok()
-    }
-
-    fn set(&mut self, key: &str, value: Option<f64>) {
-        let value = value.filter(|value| value.is_finite());
-        self.result.insert(key.into(), value.map_or(Value::Null, |value| json!((value * 1000.0).round() / 1000.0)));
-    }
-
-    fn line(&mut self, what: &str, values: &[f64], unit: &str) {
-        self.table.push(format!("{what:44} {:>10.2} {unit:4} {}", median(values.to_vec()), spread(values)));
-    }
-}
-
-/// `lowest … highest`.
-fn spread(values: &[f64]) -> String {
-    let low = values.iter().copied().fold(f64::INFINITY, f64::min);
-    let high = values.iter().copied().fold(0.0, f64::max);
-    format!("{low:.2} … {high:.2}")
 }
 
 pub async fn run(seconds: u64, rounds: u64, seed: u64) -> Result<()> {
@@ -84,11 +58,7 @@ pub async fn run(seconds: u64, rounds: u64, seed: u64) -> Result<()> {
     if let Some(postgres) = postgres {
         postgres.stop().await;
     }
-    let mut report = outcome?;
-    println!("{:44} {:>10}      lowest … highest", "", "median");
-    report.table.iter().for_each(|line| println!("{line}"));
-    report.result.insert("notes".into(), json!(report.notes));
-    println!("{}", Value::Object(report.result));
+    outcome?.report.print();
     Ok(())
 }
 
@@ -101,11 +71,11 @@ struct Ground<'a> {
     redis: Option<&'a str>,
 }
 
-async fn prove(ground: &Ground<'_>, artifacts: &Artifacts, time: Duration, rounds: u64) -> Result<Report> {
-    let mut report = Report::default();
+async fn prove(ground: &Ground<'_>, artifacts: &Artifacts, time: Duration, rounds: u64) -> Result<Findings> {
+    let mut found = Findings::default();
     let scene = Scene::set(ground, artifacts).await?;
 
-    let uploads = report.part("the time from upload to live", uploads::run(&scene).await);
+    let uploads = found.report.part("the time from upload to live", uploads::run(&scene).await);
     let value = |read: fn(&uploads::Uploads) -> &Vec<f64>| uploads.as_ref().map(|uploads| read(uploads).clone());
     for (key, what, unit, values) in [
         ("check_ms", "upload to live: check", "ms", value(|uploads| &uploads.check_ms)),
@@ -114,62 +84,64 @@ async fn prove(ground: &Ground<'_>, artifacts: &Artifacts, time: Duration, round
         ("", "upload to live: all, as the client sees it", "ms", value(|uploads| &uploads.took_ms)),
     ] {
         if let Some(values) = &values {
-            report.line(what, values, unit);
+            found.report.line(what, values, unit);
         }
         if !key.is_empty() {
-            report.set(key, values.map(median));
+            found.report.set(key, values.map(median));
         }
     }
 
     let outcome = rounds::run(&scene, time, rounds).await;
-    let compared = report.part("full load", outcome);
-    report.set("p99_ratio", compared.as_ref().map(rounds::Compared::p99_ratio));
+    let compared = found.report.part("full load", outcome);
+    found.report.set("p99_ratio", compared.as_ref().map(rounds::Compared::p99_ratio));
     if let Some(compared) = compared {
-        compared.tell(&mut report);
+        compared.tell(&mut found);
     }
 
     let outcome = memory::run(&scene).await;
-    let memory = report.part("the memory of a thousand swaps", outcome);
-    report.set("rss_growth_mib_per_1000_swaps", memory.as_ref().map(memory::Memory::growth_per_1000));
+    let memory = found.report.part("the memory of a thousand swaps", outcome);
+    found.report.set("rss_growth_mib_per_1000_swaps", memory.as_ref().map(memory::Memory::growth_per_1000));
     if let Some(memory) = memory {
-        memory.tell(&mut report);
+        memory.tell(&mut found);
     }
 
     let outcome = rollback::run(&scene, rounds).await;
-    let rollbacks = report.part("the automatic rollback", outcome);
-    report.set("rollback_seconds", rollbacks.as_ref().map(|rollbacks| median(rollbacks.full.seconds.clone())));
-    report.set("failed_before_rollback", rollbacks.as_ref().map(|rollbacks| median(rollbacks.full.failed.clone())));
+    let rollbacks = found.report.part("the automatic rollback", outcome);
+    found.report.set("rollback_seconds", rollbacks.as_ref().map(|rollbacks| median(rollbacks.full.seconds.clone())));
+    found
+        .report
+        .set("failed_before_rollback", rollbacks.as_ref().map(|rollbacks| median(rollbacks.full.failed.clone())));
     if let Some(rollbacks) = rollbacks {
-        rollbacks.tell(&mut report);
+        rollbacks.tell(&mut found);
     }
 
     // Three hosts need the cores for themselves.
     drop(scene);
     let outcome = flips::run(ground, artifacts).await;
-    let flips = report.part("the flip on three hosts", outcome);
-    report.set("flip_skew_ms", flips.as_ref().map(|flips| median(flips.skew_ms.clone())));
+    let flips = found.report.part("the flip on three hosts", outcome);
+    found.report.set("flip_skew_ms", flips.as_ref().map(|flips| median(flips.skew_ms.clone())));
     if let Some(flips) = flips {
-        flips.tell(&mut report);
+        flips.tell(&mut found);
     }
 
-    report.result.insert("requests".into(), json!(report.seen.requests));
-    report.result.insert("failed".into(), json!(report.seen.failed));
-    report.result.insert("mixed_versions".into(), json!(report.seen.mixed));
-    report.result.insert("swaps".into(), json!(report.swaps));
+    found.report.count("requests", found.seen.requests);
+    found.report.count("failed", found.seen.failed);
+    found.report.count("mixed_versions", found.seen.mixed);
+    found.report.count("swaps", found.swaps);
     let counts = format!(
         "{} requests, {} failed, {} of mixed versions, over {} swaps",
-        report.seen.requests, report.seen.failed, report.seen.mixed, report.swaps
+        found.seen.requests, found.seen.failed, found.seen.mixed, found.swaps
     );
-    report.table.push(counts);
-    if !report.seen.samples.is_empty() {
-        report.notes.push(format!("wrong answers, for example: {}", report.seen.samples.join("; ")));
+    found.report.table.push(counts);
+    if !found.seen.samples.is_empty() {
+        found.report.notes.push(format!("wrong answers, for example: {}", found.seen.samples.join("; ")));
     }
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    report.notes.push(format!(
+    found.report.notes.push(format!(
         "{rounds} rounds of {} s for each kind of load, 32 connections; clients, hosts, Postgres and {} on the same \
          {cores} cores; rate limits are off; requests of the rollback, some of which are to fail, are not in the counts",
         time.as_secs(),
         if ground.redis.is_some() { "Redis" } else { "no Redis (the store in the host stood in)" },
     ));
-    Ok(report)
+    Ok(found)
 }

@@ -2,7 +2,7 @@
 //! a version that went live on one of them.
 
 use super::{
-    Ground, Report,
+    Findings, Ground,
     scene::{Artifacts, FIRST, SECOND},
     traffic::{self, Expected, Lane, Tally, Until},
 };
@@ -128,10 +128,10 @@ async fn all_see(version: &str, sightings: &mut mpsc::UnboundedReceiver<Sighting
 }
 
 impl Flips {
-    pub fn tell(self, report: &mut Report) {
-        report.line("flip on three hosts: last after first", &self.skew_ms, "ms");
-        report.line("flip on three hosts: request to answer", &self.took_ms, "ms");
-        report.seen.merge(self.tally.counts());
-        report.swaps += self.skew_ms.len();
+    pub fn tell(self, found: &mut Findings) {
+        found.report.line("flip on three hosts: last after first", &self.skew_ms, "ms");
+        found.report.line("flip on three hosts: request to answer", &self.took_ms, "ms");
+        found.seen.merge(self.tally.counts());
+        found.swaps += self.skew_ms.len();
     }
 }

@@ -2,7 +2,7 @@
 //! the host has never seen, while a client asks.
 
 use super::{
-    Report,
+    Findings,
     scene::{FIRST, Scene},
     traffic::{Tally, Traffic, Until},
 };
@@ -90,10 +90,10 @@ impl Memory {
         (last - first) * 1000.0 / self.swaps as f64
     }
 
-    pub fn tell(self, report: &mut Report) {
-        report.line("resident memory over the swaps", &self.resident, "MiB");
+    pub fn tell(self, found: &mut Findings) {
+        found.report.line("resident memory over the swaps", &self.resident, "MiB");
         let grown: Vec<String> = self.resident.iter().map(|mib| format!("{mib:.1}")).collect();
-        report.notes.push(format!(
+        found.report.notes.push(format!(
             "memory over {} swaps, {} of them to new artifacts: {} MiB; versions loaded: {} before, {} after",
             self.swaps,
             self.swaps / SWAPS_PER_UPLOAD,
@@ -101,7 +101,7 @@ impl Memory {
             self.loaded_before,
             self.loaded_after
         ));
-        report.seen.merge(self.tally.counts());
-        report.swaps += self.swaps;
+        found.seen.merge(self.tally.counts());
+        found.swaps += self.swaps;
     }
 }

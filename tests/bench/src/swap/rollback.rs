@@ -2,7 +2,7 @@
 //! long until the host takes it back, and how many requests it has failed.
 
 use super::{
-    Report,
+    Findings,
     scene::{FIRST, Scene},
     traffic::{Traffic, Until},
 };
@@ -79,15 +79,18 @@ async fn once(scene: &Scene<'_>, query: &str, kind: &str, done: &mut Rollback) -
 }
 
 impl Rollbacks {
-    pub fn tell(self, report: &mut Report) {
+    pub fn tell(self, found: &mut Findings) {
         for (done, what) in [(self.full, "a live version".to_owned()), (self.trial, format!("a trial of {PERCENT} %"))]
         {
-            report.line(&format!("rollback of {what}: seconds"), &done.seconds, "s");
-            report.line(&format!("rollback of {what}: failed requests"), &done.failed, "");
-            report.line(&format!("rollback of {what}: load meanwhile"), &done.requests_per_second, "/s");
+            found.report.line(&format!("rollback of {what}: seconds"), &done.seconds, "s");
+            found.report.line(&format!("rollback of {what}: failed requests"), &done.failed, "");
+            found.report.line(&format!("rollback of {what}: load meanwhile"), &done.requests_per_second, "/s");
             if done.late > 0 {
                 let example = done.samples.first().map_or("", String::as_str);
-                report.notes.push(format!("{} requests failed after the rollback of {what}: {example}", done.late));
+                found
+                    .report
+                    .notes
+                    .push(format!("{} requests failed after the rollback of {what}: {example}", done.late));
             }
         }
     }

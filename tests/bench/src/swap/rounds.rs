@@ -2,7 +2,7 @@
 //! host compiles one upload after another.
 
 use super::{
-    Report,
+    Findings,
     scene::{FIRST, SECOND, Scene},
     traffic::{Expected, Lane, Tally, Traffic, Until},
 };
@@ -204,43 +204,49 @@ impl Compared {
         self.rounds.iter().map(move |round| &round[arm as usize])
     }
 
-    pub fn tell(self, report: &mut Report) {
+    pub fn tell(self, found: &mut Findings) {
         for (arm, name) in ARMS {
             let rates: Vec<f64> = self.of(arm).map(Measured::per_second).collect();
-            report.line(&format!("full load, {name}"), &rates, "/s");
+            found.report.line(&format!("full load, {name}"), &rates, "/s");
         }
-        self.tell_p99(report);
+        self.tell_p99(found);
         let swapping = || self.of(Arm::Swapping);
         let swap_us: Vec<f64> = swapping().flat_map(|measured| measured.swap_us.iter().copied()).collect();
         let change_ms: Vec<f64> = swapping().flat_map(|measured| measured.change_ms.iter().copied()).collect();
-        report.line("swap under full load: pointer store", &swap_us, "µs");
-        report.line("swap under full load: request to answer", &change_ms, "ms");
-        report.swaps += swapping().map(|measured| measured.changes).sum::<usize>();
+        found.report.line("swap under full load: pointer store", &swap_us, "µs");
+        found.report.line("swap under full load: request to answer", &change_ms, "ms");
+        found.swaps += swapping().map(|measured| measured.changes).sum::<usize>();
         for (what, said) in [("refused a swap", &self.refused), ("took back a good version", &self.taken_back)] {
             if let Some(first) = said.first() {
-                report.notes.push(format!("under full load the host {what} {} times: {first}", said.len()));
+                found.report.notes.push(format!("under full load the host {what} {} times: {first}", said.len()));
             }
         }
         for measured in self.rounds.into_iter().flatten() {
-            report.seen.merge(measured.counts);
+            found.seen.merge(measured.counts);
         }
     }
 
-    fn tell_p99(&self, report: &mut Report) {
+    fn tell_p99(&self, found: &mut Findings) {
         let of = |arm, lane| median(self.p99s(lane, arm));
         let line = |name: &str, p99: [String; 3], ratios: &[f64]| {
             let ratio = median(ratios.to_vec());
             let [quiet, swapping, compiling] = p99;
-            format!("{name:44} {quiet:>9} {swapping:>9} {compiling:>9} {ratio:>7.2} ({})", super::spread(ratios))
+            format!(
+                "{name:44} {quiet:>9} {swapping:>9} {compiling:>9} {ratio:>7.2} ({})",
+                crate::report::spread(ratios)
+            )
         };
         let head = ["quiet", "swapping", "compiling"];
-        report.table.push(format!("{:44} {:>9} {:>9} {:>9}   swapping/quiet", "p99 in ms", head[0], head[1], head[2]));
+        found
+            .report
+            .table
+            .push(format!("{:44} {:>9} {:>9} {:>9}   swapping/quiet", "p99 in ms", head[0], head[1], head[2]));
         for (lane, name) in self.lanes.iter().enumerate() {
             let p99 = ARMS.map(|(arm, _)| format!("{:.2}", of(arm, lane)));
-            report.table.push(line(name, p99, &self.lane_ratios(lane, Arm::Swapping)));
+            found.report.table.push(line(name, p99, &self.lane_ratios(lane, Arm::Swapping)));
         }
-        report.table.push(line("mean of the ratios", Default::default(), &self.ratios(Arm::Swapping)));
-        report.notes.push(format!(
+        found.report.table.push(line("mean of the ratios", Default::default(), &self.ratios(Arm::Swapping)));
+        found.report.notes.push(format!(
             "p99_ratio is the geometric mean over the kinds of requests; while the host compiles uploads without a \
              pause it is {:.2}",
             median(self.ratios(Arm::Compiling))
