@@ -38,13 +38,13 @@ macro_rules! params {
 
 /// All rows.
 pub fn all<T: FromRow>(statement: &'static str, params: &[Value]) -> Result<Vec<T>, Error> {
-    let rows = client::query(statement, params)?;
+    let rows = query(statement, params)?;
     rows.rows.iter().map(|values| T::from_row(&Row::new(&rows.columns, values))).collect()
 }
 
 /// The first row, if there is one.
 pub fn first<T: FromRow>(statement: &'static str, params: &[Value]) -> Result<Option<T>, Error> {
-    let rows = client::query(statement, params)?;
+    let rows = query(statement, params)?;
     rows.rows.first().map(|values| T::from_row(&Row::new(&rows.columns, values))).transpose()
 }
 
@@ -55,19 +55,36 @@ pub fn one<T: FromRow>(statement: &'static str, params: &[Value]) -> Result<T, E
 
 /// The first column of a statement that always has a row.
 pub fn scalar<T: Column>(statement: &'static str, params: &[Value]) -> Result<T, Error> {
-    let rows = client::query(statement, params)?;
+    let rows = query(statement, params)?;
     first_column(rows.rows.first().ok_or_else(no_row)?)
 }
 
 /// The first column of the first row, if there is one.
 pub fn find<T: Column>(statement: &'static str, params: &[Value]) -> Result<Option<T>, Error> {
-    let rows = client::query(statement, params)?;
+    let rows = query(statement, params)?;
     rows.rows.first().map(|values| first_column(values)).transpose()
 }
 
 /// The number of rows affected.
 pub fn execute(statement: &'static str, params: &[Value]) -> Result<u64, Error> {
+    may_trap();
     client::execute(statement, params)
+}
+
+fn query(statement: &'static str, params: &[Value]) -> Result<client::Rows, Error> {
+    may_trap();
+    client::query(statement, params)
+}
+
+/// Before each statement and commit, and after each commit: where it matters
+/// most what of a call remains.
+fn may_trap() {
+    #[cfg(feature = "traps")]
+    {
+        use std::hash::{BuildHasher, RandomState};
+        // Seeded by the system; one in twelve.
+        assert!(RandomState::new().hash_one(()) % 12 != 0, "a trap, as the feature `traps` asks for");
+    }
 }
 
 /// Proof that a transaction is open, for what is right only inside one: locks,
@@ -93,7 +110,9 @@ pub fn transaction<T>(mut work: impl FnMut(&Transaction) -> Answer<T>) -> Answer
 fn attempt<T>(work: &mut impl FnMut(&Transaction) -> Answer<T>) -> Answer<T> {
     let open = client::begin()?;
     let value = work(&Transaction(()))?;
+    may_trap();
     client::Transaction::commit(open)?;
+    may_trap();
     Ok(value)
 }
 

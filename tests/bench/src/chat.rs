@@ -7,6 +7,7 @@
 //! - `guest`, `socket`: a client of the chat.
 
 mod guest;
+mod schedules;
 mod socket;
 
 use crate::{
@@ -60,8 +61,13 @@ pub async fn run(plan: &Plan, seconds: u64, rounds: u64, seed: u64) -> Result<()
 
 async fn prove(ground: &Ground<'_>, plan: &Plan, time: Duration, rounds: u64) -> Result<Report> {
     let mut report = Report::default();
-    let _wants = |part| plan.only.is_none_or(|only| only == part);
-    let _ = (ground, time, rounds, Part::Schedules, plan.schedules, plan.sockets);
-    report.notes.push("nothing yet".into());
+    let wants = |part| plan.only.is_none_or(|only| only == part);
+    let _ = (time, rounds, Part::Crowd, Part::Traffic, plan.sockets);
+    if wants(Part::Schedules) {
+        let outcome = schedules::run(ground, plan.schedules).await;
+        if let Some(outcome) = report.part("what faults do", outcome) {
+            outcome.tell(&mut report);
+        }
+    }
     Ok(report)
 }

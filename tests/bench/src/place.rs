@@ -74,6 +74,17 @@ impl Postgres {
     pub async fn stop(self) {
         self.cluster.stop().await;
     }
+
+    /// Stops as in a crash, without a last write, and starts again.
+    pub async fn crash_and_recover(self, dir: &Path) -> Result<Postgres> {
+        let dir = dir.join("postgres");
+        let text = fs::read_to_string(dir.join("data/postmaster.pid")).context("Postgres has no pid file")?;
+        let pid = text.lines().next().and_then(|line| line.trim().parse().ok()).context("a pid")?;
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGQUIT)?;
+        self.cluster.stop().await;
+        let path = std::env::var_os("PATH");
+        Ok(Postgres { cluster: Cluster::start(&dir, None, path.as_deref()).await? })
+    }
 }
 
 /// A process that is killed with this.
@@ -175,6 +186,17 @@ pub fn build_fixture(name: &str, features: &[&str]) -> Result<Vec<u8>> {
     let files: Vec<String> = messages.filter_map(|message| first_file(&message)).collect();
     let wasm = files.iter().find(|file| file.ends_with(&format!("/{}.wasm", name.replace('-', "_"))));
     Ok(fs::read(wasm.context("cargo names no component")?)?)
+}
+
+/// An artifact that does the same and that no host has seen yet: a custom
+/// section at the end makes it another version.
+pub fn marked(artifact: &[u8], seed: u64, number: u64) -> Vec<u8> {
+    let name = b"bench";
+    let payload = [seed.to_le_bytes(), number.to_le_bytes()].concat();
+    let length = 1 + name.len() + payload.len();
+    // Section 0; both lengths are below 128, and so one byte of LEB128.
+    let head = [0, length as u8, name.len() as u8];
+    [artifact, &head, name, &payload].concat()
 }
 
 fn first_file(message: &Value) -> Option<String> {

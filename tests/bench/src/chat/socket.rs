@@ -43,9 +43,4 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             }
         }
     }
-
-    /// The stream below, to break it.
-    pub fn stream(&mut self) -> &mut S {
-        self.0.get_mut()
-    }
 }
