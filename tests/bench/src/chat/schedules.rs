@@ -128,9 +128,7 @@ struct Played {
 
 async fn play(lab: &Arc<Lab>, schedule: &Schedule) -> Result<Played> {
     let begun = Instant::now();
-    let address = lock(&lab.nodes)[0].context("a host")?;
-    let token = stage::log_in(address).await?;
-    let guests = Guest::many(address, GUESTS).await?;
+    let (token, guests) = enter(lab).await?;
     let sessions: Vec<Uuid> = guests.iter().map(|guest| Ok(guest.session.parse()?)).collect::<Result<_>>()?;
     let shared = Arc::new(Shared {
         nodes: Arc::clone(&lab.nodes),
@@ -207,6 +205,20 @@ async fn play(lab: &Arc<Lab>, schedule: &Schedule) -> Result<Played> {
     close(&lab.database, &sessions).await?;
     let faults = schedule.faults.iter().map(|strike| strike.fault).collect();
     Ok(Played { violations, messages: acknowledged.len(), faults, noticed, took: begun.elapsed() })
+}
+
+/// An admin's token, and guests. The first connection to a Postgres that was
+/// restarted may be one to the former.
+async fn enter(lab: &Lab) -> Result<(String, Vec<Guest>)> {
+    let address = lock(&lab.nodes)[0].context("a host")?;
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let entered = async { Ok((stage::log_in(address).await?, Guest::many(address, GUESTS).await?)) };
+        match entered.await {
+            Err(_) if Instant::now() < until => tokio::time::sleep(Duration::from_millis(50)).await,
+            entered => return entered,
+        }
+    }
 }
 
 async fn read(database: &str, sessions: &[Uuid]) -> Result<Stored> {

@@ -217,9 +217,8 @@ impl Shared {
     pub async fn post(&self, guest: &Guest, session: Uuid, messages: &[Message], mut random: Rng) {
         for message in messages {
             loop {
-                let Ok(address) = pick(&self.nodes, &mut random) else { continue };
-                let posted = tokio::time::timeout(POST_WITHIN, self.post_once(address, guest, message)).await;
-                if let Ok(Ok(Some(known))) = posted {
+                let posted = async { self.post_once(pick(&self.nodes, &mut random)?, guest, message).await };
+                if let Ok(Ok(Some(known))) = tokio::time::timeout(POST_WITHIN, posted).await {
                     self.acknowledge(Acknowledged { session, name: message.name, seq: known.seq, id: known.id });
                     break;
                 }
