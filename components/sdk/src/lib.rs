@@ -53,7 +53,7 @@ pub use extract::{Body, OptionalBody, Path, Query, Unread};
 pub use field::{Amount, Email, Int, List, Money, Text, Uuid, Verbatim, Whatsapp};
 pub use page::{Item, Listing, Page};
 pub use problem::{Flaw, Problem, Problems};
-pub use reply::{Ack, Created, Data, Id, Stored, WithMeta};
+pub use reply::{Ack, Created, Data, File, Id, Stored, WithMeta};
 pub use request::{Patch, Sent};
 pub use route::Route;
 pub use time::{Date, Since, Timestamp, Until};

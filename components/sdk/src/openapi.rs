@@ -20,10 +20,10 @@ const BEARER: &str = "bearer";
 const SERVICE: &str = "service";
 
 /// An OpenAPI 3.1 object with `paths` and `components`. What only the host may
-/// call is not in it.
+/// call is not in it, nor are files for browsers.
 pub fn describe(routes: &[Route]) -> String {
     let mut document = Document::new();
-    for route in routes.iter().filter(|route| route.access != Access::Internal) {
+    for route in routes.iter().filter(|route| route.described && route.access != Access::Internal) {
         document.add(route);
     }
     document.finish().to_string()
@@ -276,7 +276,7 @@ fn names(handler: &str) -> (String, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Body, Call, Data, Page, Patch, Path, Query, Result, Stored, Text, Uuid, request, route, row};
+    use crate::{Body, Call, Data, File, Page, Patch, Path, Query, Result, Stored, Text, Uuid, request, route, row};
 
     row! {
         struct Owner { id: Uuid }
@@ -303,6 +303,10 @@ mod tests {
         Ok(Data(true))
     }
 
+    fn page(_: &Call) -> Result<File> {
+        Ok(File { headers: &[("content-type", "text/html")], text: "<!doctype html>" })
+    }
+
     const GONE: Code = Code::new(404, "THING_GONE");
 
     fn document() -> Value {
@@ -310,6 +314,7 @@ mod tests {
             route::put("/api/things/:id", Access::OwnerOr("id", &[Role::Admin]), change).fails(&[GONE]),
             route::get("/api/things", Access::Optional, list).needs_token("X-Token").deprecated(),
             route::post("/api/tidy", Access::Internal, tidy),
+            route::get("/page", Access::Public, page),
         ];
         serde_json::from_str(&describe(&routes)).unwrap_or_default()
     }
@@ -323,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_for_the_host_alone_is_left_out() {
+    fn what_is_for_the_host_alone_or_for_browsers_is_left_out() {
         let document = document();
         let paths: Vec<&String> = document["paths"].as_object().into_iter().flat_map(Map::keys).collect();
         assert_eq!(paths, ["/api/things", "/api/things/{id}"]);

@@ -1,9 +1,10 @@
 //! What a handler answers, in the contract's envelope.
 //!
 //! A type of answer tells its statuses, how it is written, and its JSON schema,
-//! so that the three cannot differ.
+//! so that the three cannot differ. A [`File`] alone has neither envelope nor
+//! schema: it is for browsers, and no part of the API.
 
-use crate::{__private::Response, call::Call};
+use crate::call::Call;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -14,10 +15,17 @@ pub type Answers = Vec<(u16, Value)>;
 /// A successful answer. The type tells the status.
 pub trait Reply {
     const STATUS: u16;
+    /// Whether the description of the API has it.
+    const IS_DESCRIBED: bool = true;
 
     /// Of this answer, where the type leaves a choice.
     fn status(&self) -> u16 {
         Self::STATUS
+    }
+
+    /// Beside those that every answer has.
+    fn headers(&self) -> &'static [(&'static str, &'static str)] {
+        &[]
     }
 
     /// `meta`: what goes beside the keys that every answer has.
@@ -51,6 +59,13 @@ pub struct WithMeta<R, M> {
 pub struct Ack<T = Nothing> {
     message: &'static str,
     more: T,
+}
+
+/// 200 with a file that a browser shows or runs. Its headers say at least what
+/// kind of file it is.
+pub struct File {
+    pub headers: &'static [(&'static str, &'static str)],
+    pub text: &'static str,
 }
 
 /// No further fields.
@@ -170,6 +185,23 @@ impl<R: Reply, M: JsonSchema + Serialize> Reply for WithMeta<R, M> {
     }
 }
 
+impl Reply for File {
+    const STATUS: u16 = 200;
+    const IS_DESCRIBED: bool = false;
+
+    fn headers(&self) -> &'static [(&'static str, &'static str)] {
+        self.headers
+    }
+
+    fn body(&self, _: &Call, _: Map<String, Value>) -> serde_json::Result<Vec<u8>> {
+        Ok(self.text.into())
+    }
+
+    fn answers(_: &mut SchemaGenerator, _: Option<Value>) -> Answers {
+        vec![]
+    }
+}
+
 /// What `meta` holds in every answer.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "camelCase")]
@@ -217,8 +249,4 @@ fn envelope(
     }
     let meta = Meta { timestamp: call.received_at(), request_id: call.id(), more };
     serde_json::to_vec(&Envelope { success: true, data, message, meta })
-}
-
-pub(crate) fn response(status: u16, body: Vec<u8>) -> Response {
-    Response { status, headers: Vec::new(), body }
 }

@@ -12,7 +12,7 @@ use crate::{
     extract::{Extract, Input},
     log,
     problem::Problems,
-    reply::{self, Answers, Reply},
+    reply::{Answers, Reply},
     time::Timestamp,
 };
 use schemars::SchemaGenerator;
@@ -50,6 +50,8 @@ pub struct Route {
     pub status: u16,
     /// Says so in the header `Deprecation`.
     pub deprecated: bool,
+    /// False for files, which are no part of the API.
+    pub described: bool,
     /// Of the handler, with its modules.
     pub handler: &'static str,
     /// The header of a credential of its own, and whether there has to be one.
@@ -61,9 +63,8 @@ pub struct Route {
     run: Run,
 }
 
-/// Everything from the extraction of the arguments to status and body of the
-/// answer.
-type Run = Box<dyn Fn(&Call) -> Result<(u16, Vec<u8>)> + Send + Sync>;
+/// Everything from the extraction of the arguments to the answer.
+type Run = Box<dyn Fn(&Call) -> Result<Response> + Send + Sync>;
 
 impl Route {
     /// What the route reads of a request, by which rules.
@@ -160,6 +161,7 @@ fn route<A, H: Handler<A>>(method: Method, path: &'static str, access: Access, h
         access,
         status: H::STATUS,
         deprecated: false,
+        described: H::IS_DESCRIBED,
         handler: std::any::type_name::<H>(),
         token: None,
         failures: &[],
@@ -173,8 +175,9 @@ fn route<A, H: Handler<A>>(method: Method, path: &'static str, access: Access, h
 /// A function of the call and of what its arguments extract.
 pub trait Handler<A>: Send + Sync + 'static {
     const STATUS: u16;
+    const IS_DESCRIBED: bool;
 
-    fn run(&self, call: &Call) -> Result<(u16, Vec<u8>)>;
+    fn run(&self, call: &Call) -> Result<Response>;
 
     fn inputs() -> Vec<Input>;
 
@@ -190,15 +193,17 @@ macro_rules! handler {
             $($argument: Extract,)*
         {
             const STATUS: u16 = R::STATUS;
+            const IS_DESCRIBED: bool = R::IS_DESCRIBED;
 
             #[allow(non_snake_case, unused_mut, irrefutable_let_patterns)]
-            fn run(&self, call: &Call) -> Result<(u16, Vec<u8>)> {
+            fn run(&self, call: &Call) -> Result<Response> {
                 let mut problems = Problems::default();
                 $(let $argument = problems.take($argument::extract(call));)*
                 let ($(Some($argument),)*) = ($($argument,)*) else { return Err(problems.into()) };
                 let reply = self(call, $($argument),*)?;
                 let body = reply.body(call, Map::new()).map_err(|error| Error::internal(error.to_string()))?;
-                Ok((reply.status(), body))
+                let headers = reply.headers().iter().map(|(name, value)| (name.to_string(), value.to_string()));
+                Ok(Response { status: reply.status(), headers: headers.collect(), body })
             }
 
             fn inputs() -> Vec<Input> {
@@ -243,7 +248,7 @@ pub fn handle(routes: &'static [Route], request: Request) -> Response {
     let result = route.ok_or_else(|| Error::internal("the host named a route that is not there")).and_then(|route| {
         let call = Call::new(request, &route.names)?;
         admit(&call, route.access)?;
-        (route.run)(&call).map(|(status, body)| reply::response(status, body))
+        (route.run)(&call)
     });
     let mut response = result.unwrap_or_else(|error| {
         if let Some(cause) = error.cause() {
@@ -253,7 +258,7 @@ pub fn handle(routes: &'static [Route], request: Request) -> Response {
             // Clients go by what is declared, so a code too many is a mistake.
             log::error(&format!("{} answers {}, which its route does not declare", route.handler, error.code().name));
         }
-        reply::response(error.code().status, error.body(&id, received_at))
+        Response { status: error.code().status, headers: vec![], body: error.body(&id, received_at) }
     });
     if route.is_some_and(|route| route.deprecated) {
         response.headers.push(("deprecation".into(), "true".into()));
@@ -281,7 +286,7 @@ fn admit(call: &Call, access: Access) -> Result<()> {
 mod tests {
     use super::*;
     use crate::{
-        Ack, Body, Created, Data, OptionalBody, Path, Query, Text, Unread, Uuid,
+        Ack, Body, Created, Data, File, OptionalBody, Path, Query, Text, Unread, Uuid,
         call::tests::{bare_request, request_of},
         request,
     };
@@ -322,11 +327,16 @@ mod tests {
         body.read(call).map(|OptionalBody(filter)| Ack::new("done").with(Found { search: filter.search.is_some() }))
     }
 
+    fn page(_: &Call) -> Result<File> {
+        Ok(File { headers: &[("content-type", "text/html")], text: "<p>" })
+    }
+
     static ROUTES: LazyLock<Vec<Route>> = LazyLock::new(|| {
         vec![
             post("/api/things/:thingId", Access::Roles(&[Role::Admin]), echo).deprecated(),
             get("/api/users/:id", Access::OwnerOr("id", &[Role::Admin]), own),
             post("/api/late", Access::Public, late).fails(&[codes::AUTH_FORBIDDEN]),
+            get("/page", Access::Public, page),
         ]
     });
 
@@ -418,6 +428,14 @@ mod tests {
     fn a_deprecated_route_says_so_whatever_it_answers() {
         let response = handle(&ROUTES, thing("student", ID, "", ""));
         assert_eq!(response.headers, [("deprecation".to_owned(), "true".to_owned())]);
+    }
+
+    #[test]
+    fn a_file_is_answered_as_it_is() {
+        let response = handle(&ROUTES, Request { route: 3, params: vec![], ..bare_request() });
+        assert_eq!((response.status, response.body.as_slice()), (200, b"<p>".as_slice()));
+        assert_eq!(response.headers, [("content-type".to_owned(), "text/html".to_owned())]);
+        assert!(!ROUTES[3].described && ROUTES[0].described);
     }
 
     #[test]

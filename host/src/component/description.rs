@@ -2,11 +2,14 @@
 //! 3.1 document.
 //!
 //! The host does not take its word for the list: it has to be the table that
-//! routes. Whatever else is in it is shown and never used.
+//! routes, as far as that is about the API. A page for browsers, which lies
+//! elsewhere, need not be described. Whatever else is in it is shown and never
+//! used.
 
 use super::{
     bindings::{Route, http::Access},
     method_name,
+    routes::lies_under,
 };
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
@@ -15,6 +18,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Members of a path that are operations.
 const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
+
+/// Below it every route is part of the API.
+const API: &str = "/api";
 
 /// Kinds of components that lie under names of the component's own.
 const NAMED: [&str; 2] = ["schemas", "responses"];
@@ -103,7 +109,7 @@ fn scope(value: &mut Value, name: &str) {
     }
 }
 
-/// Whether the description lists exactly what clients can call.
+/// Whether the description lists what clients can call, and nothing else.
 fn compare(paths: &BTreeMap<String, Map<String, Value>>, routes: &[Route]) -> Result<()> {
     let described: BTreeSet<(String, String)> = paths
         .iter()
@@ -115,7 +121,7 @@ fn compare(paths: &BTreeMap<String, Map<String, Value>>, routes: &[Route]) -> Re
     let public = routes.iter().filter(|route| route.access != Access::Internal);
     let table: BTreeSet<(String, String)> =
         public.map(|route| (template(&route.path), method_name(route.method).to_owned())).collect();
-    if let Some((path, method)) = table.difference(&described).next() {
+    if let Some((path, method)) = table.difference(&described).find(|(path, _)| lies_under(path, API)) {
         bail!("its description lacks its route {method} {path}");
     }
     if let Some((path, method)) = described.difference(&table).next() {
@@ -141,9 +147,11 @@ mod tests {
     fn table() -> Vec<Route> {
         let route = |method, path: &str, access| Route { method, path: path.into(), access };
         vec![
-            route(Method::Get, "/x/:id", Access::Public),
-            route(Method::Put, "/x/:id", Access::User),
-            route(Method::Post, "/x/tasks", Access::Internal),
+            route(Method::Get, "/api/x/:id", Access::Public),
+            route(Method::Put, "/api/x/:id", Access::User),
+            route(Method::Post, "/api/x/tasks", Access::Internal),
+            // No part of the API.
+            route(Method::Get, "/page", Access::Public),
         ]
     }
 
@@ -154,12 +162,14 @@ mod tests {
 
     #[test]
     fn the_description_lists_what_clients_can_call() {
-        let complete = json!({ "/x/{id}": { "get": {}, "put": {}, "parameters": [] } });
+        let complete = json!({ "/api/x/{id}": { "get": {}, "put": {}, "parameters": [] } });
         assert!(read(complete).is_ok());
         let refused = |paths| format!("{:#}", read(paths).unwrap_err());
-        assert_eq!(refused(json!({ "/x/{id}": { "get": {} } })), "its description lacks its route PUT /x/{id}");
-        let internal = json!({ "/x/{id}": { "get": {}, "put": {} }, "/x/tasks": { "post": {} } });
-        let sentence = "its description has POST /x/tasks, which is not in its table of routes for clients";
+        assert_eq!(refused(json!({ "/api/x/{id}": { "get": {} } })), "its description lacks its route PUT /api/x/{id}");
+        let internal = json!({ "/api/x/{id}": { "get": {}, "put": {} }, "/api/x/tasks": { "post": {} } });
+        let page = json!({ "/api/x/{id}": { "get": {}, "put": {} }, "/page": { "get": {} } });
+        assert!(read(page).is_ok());
+        let sentence = "its description has POST /api/x/tasks, which is not in its table of routes for clients";
         assert_eq!(refused(internal), sentence);
         assert!(refused(json!([])).starts_with("its description is not one of OpenAPI"));
         assert!(format!("{:#}", Description::read("{", "name", &table()).unwrap_err()).contains("not JSON"));
@@ -170,8 +180,8 @@ mod tests {
     fn names_get_the_component_in_front() {
         let reference = json!({ "$ref": "#/components/schemas/Thing" });
         let get = json!({ "operationId": "things.show", "responses": { "200": { "schema": [reference] } } });
-        let read = read(json!({ "/x/{id}": { "get": get, "put": {} } })).unwrap();
-        let get = &read.paths["/x/{id}"]["get"];
+        let read = read(json!({ "/api/x/{id}": { "get": get, "put": {} } })).unwrap();
+        let get = &read.paths["/api/x/{id}"]["get"];
         assert_eq!((&get["operationId"], &get["tags"]), (&json!("name.things.show"), &json!(["name"])));
         assert_eq!(get["responses"]["200"]["schema"][0]["$ref"], "#/components/schemas/name.Thing");
         assert!(read.components["schemas"]["name.Thing"].is_object());
