@@ -2,7 +2,7 @@
 
 use super::{
     Profile,
-    setting::{self, Setting, plain},
+    setting::{self, Setting},
     source,
 };
 use anyhow::{Context, Result, bail, ensure};
@@ -258,7 +258,7 @@ impl Component {
         }
         self.limits.check(name)?;
         for (key, setting) in &self.settings {
-            let text = source.text(key)?.or_else(|| setting.default.as_ref().map(plain));
+            let text = source.text(key)?.or_else(|| setting.default_in(profile));
             let value = text.map(|text| setting.check(key, &text)).transpose()?;
             if profile == Profile::Production {
                 setting.check_production(key, value.as_deref())?;

@@ -1,7 +1,7 @@
 //! A setting that the operator's file declares for a component: its kind, its
 //! default, and which values are good.
 
-use super::{file::origin_of, source};
+use super::{Profile, file::origin_of, source};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use std::time::Duration;
@@ -11,14 +11,14 @@ use std::time::Duration;
 #[serde(deny_unknown_fields)]
 pub struct Setting {
     pub kind: Kind,
-    pub default: Option<toml::Value>,
+    default: Option<toml::Value>,
     min: Option<i64>,
     max: Option<i64>,
     /// Never shown.
     #[serde(default)]
     secret: bool,
-    /// The only value that production accepts; `required` and `refused` stand
-    /// for any and none.
+    /// The only value that production accepts, which is also its default there;
+    /// `required` and `refused` stand for any and none.
     production: Option<toml::Value>,
     /// Has to be set when that other setting is.
     pub required_with: Option<String>,
@@ -38,6 +38,13 @@ pub enum Kind {
 }
 
 impl Setting {
+    /// The value where the operator gives none.
+    pub fn default_in(&self, profile: Profile) -> Option<String> {
+        let demanded = self.production.as_ref().filter(|_| profile == Profile::Production).map(plain);
+        let demanded = demanded.filter(|value| !["required", "refused"].contains(&value.as_str()));
+        demanded.or_else(|| self.default.as_ref().map(plain))
+    }
+
     pub fn check_production(&self, key: &str, value: Option<&str>) -> Result<()> {
         let Some(demanded) = self.production.as_ref().map(plain) else { return Ok(()) };
         match (demanded.as_str(), value) {
@@ -83,9 +90,40 @@ impl Setting {
     }
 }
 
-pub fn plain(value: &toml::Value) -> String {
+fn plain(value: &toml::Value) -> String {
     match value {
         toml::Value::String(text) => text.clone(),
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn setting(text: &str) -> Setting {
+        toml::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn production_has_its_own_default_where_it_accepts_one_value_only() {
+        for (text, development, production) in [
+            ("kind = \"boolean\"\ndefault = true\nproduction = false", Some("true"), Some("false")),
+            ("kind = \"integer\"\ndefault = 5", Some("5"), Some("5")),
+            ("kind = \"text\"\nproduction = \"required\"", None, None),
+            ("kind = \"text\"\ndefault = \"a\"\nproduction = \"refused\"", Some("a"), Some("a")),
+        ] {
+            let default = |profile| setting(text).default_in(profile);
+            assert_eq!(default(Profile::Development).as_deref(), development, "{text}");
+            assert_eq!(default(Profile::Production).as_deref(), production, "{text}");
+        }
+    }
+
+    #[test]
+    fn production_refuses_any_other_value() {
+        let setting = setting("kind = \"boolean\"\ndefault = true\nproduction = false");
+        assert!(setting.check_production("SWITCH", Some("false")).is_ok());
+        let refused = setting.check_production("SWITCH", Some("true")).unwrap_err();
+        assert_eq!(refused.to_string(), "SWITCH=true is refused in production");
     }
 }
