@@ -26,7 +26,7 @@ mod upgrade;
 use crate::{
     capability::{self, Usage},
     component::{Found, bindings::http::Method as RouteMethod, registry::Registry, version::Runner},
-    config::Config,
+    config::{Config, Profile},
     deploy::{Deployer, Fence},
     error::{Code, Refusal},
     sockets::Timing,
@@ -100,7 +100,7 @@ impl Gateway {
             shared,
             fence: deployer.fence(),
             deployer,
-            cors: Cors::new(&config.allowed_origins),
+            cors: Cors::new(&config.allowed_origins, config.profile == Profile::Development),
             trusted_proxies: config.trusted_proxies.clone(),
             profile: config.profile.name(),
             port,

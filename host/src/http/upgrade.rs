@@ -37,8 +37,7 @@ impl Gateway {
     ) -> Result<Response, Refusal> {
         line.route = Some(path.to_owned());
         line.component = Some(version.label.clone());
-        let origin = parts.headers.get(header::ORIGIN);
-        if origin.is_some_and(|origin| !self.cors.allows(origin)) {
+        if !self.cors.admits(&parts.headers) {
             let message = "Pages of this origin may not open connections here.";
             return Err(Refusal::new(StatusCode::FORBIDDEN, "AUTH_FORBIDDEN", message));
         }
