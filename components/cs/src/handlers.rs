@@ -1,6 +1,7 @@
 //! One file per side of the chat: request, domain, answer. Neither SQL nor
 //! rules.
 
+pub mod demo;
 pub mod desk;
 pub mod guest;
 pub mod tasks;

@@ -20,7 +20,7 @@ use domain::{
     sessions::{CHAT_ALREADY_ASSIGNED, CHAT_SESSION_CLOSED, CHAT_SESSION_NOT_FOUND},
     token::{CHAT_FORBIDDEN, CHAT_TOKEN_MISSING, HEADER, READER_REFUSALS},
 };
-use handlers::{desk, guest, tasks};
+use handlers::{demo, desk, guest, tasks};
 use sdk::{
     Role::Admin,
     codes::{INVALID_USER_ROLE, NOT_FOUND},
@@ -33,6 +33,22 @@ use sdk::{
 sdk::component!(routes, sockets = sockets);
 
 fn routes() -> Vec<Route> {
+    let mut routes = chat_routes();
+    if settings::demo() {
+        routes.extend(demo_routes());
+    }
+    routes
+}
+
+fn demo_routes() -> [Route; 3] {
+    [
+        get("/chat-demo", Public, demo::page),
+        get("/chat-demo/chat.js", Public, demo::script),
+        get("/chat-demo/chat.css", Public, demo::style),
+    ]
+}
+
+fn chat_routes() -> Vec<Route> {
     let admin = Roles(&[Admin]);
     vec![
         post("/api/cs/sessions", Public, guest::start),

@@ -28,3 +28,8 @@ pub fn greeting() -> Option<String> {
 pub fn office_hours() -> Option<String> {
     settings::text("CHAT_OFFICE_HOURS")
 }
+
+/// Whether there is a page to try the chat with.
+pub fn demo() -> bool {
+    settings::flag("CHAT_DEMO")
+}
