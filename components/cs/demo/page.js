@@ -46,13 +46,18 @@ function together(work) {
   };
 }
 
-/** At most one call in so many milliseconds; the others are dropped. */
+/** At most one call in so many milliseconds; one too early comes later. */
 function atMostEvery(time, work) {
   let last = -Infinity;
+  let waiting = false;
   return () => {
-    if (performance.now() - last < time) return;
-    last = performance.now();
-    work();
+    if (waiting) return;
+    waiting = true;
+    setTimeout(() => {
+      waiting = false;
+      last = performance.now();
+      work();
+    }, Math.max(last + time - performance.now(), 0));
   };
 }
 
@@ -127,14 +132,15 @@ function paintAvatar(element, name) {
 /** A text field that sends with Enter and grows with what is written. */
 function compose(form, { send, typing }) {
   const field = form.querySelector("textarea");
-  const tell = atMostEvery(2500, typing);
+  // The host tells the other side no more often than every two seconds.
+  const tell = atMostEvery(2500, () => field.value.trim() && typing());
   const grow = () => {
     field.style.height = "auto";
     field.style.height = `${Math.min(field.scrollHeight + 2, 140)}px`;
   };
   field.addEventListener("input", () => {
     grow();
-    if (field.value.trim()) tell();
+    tell();
   });
   field.addEventListener("keydown", (event) => {
     // Not while a syllable is still being put together.
