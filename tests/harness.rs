@@ -8,6 +8,7 @@
 
 mod api;
 mod balancer;
+mod browser;
 mod chat;
 mod checkout;
 mod emulator;
@@ -19,6 +20,7 @@ mod wire;
 
 pub use api::{Answer, Api, Expect, PASSWORD, User};
 pub use balancer::Balancer;
+pub use browser::{Browser, Tab};
 pub use chat::Chat;
 pub use checkout::Checkout;
 pub use emulator::Emulator;
@@ -139,6 +141,16 @@ pub fn setup() -> Setup {
     ];
     let environment = pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     Setup { environment, config: PROBE.to_owned(), replaced: Vec::new(), data_dir: None }
+}
+
+/// The same with what production demands.
+pub fn production() -> Setup {
+    setup()
+        .set("SHEMA_PROFILE", "production")
+        .set("RATE_LIMIT_ENABLED", "true")
+        .set("SHEMA_CONTROL_TOKEN", "control-token-of-the-tests-0123456789")
+        .set("CAPTCHA_SECRET", "captcha-secret")
+        .set("CAPTCHA_VERIFY_URL", "http://127.0.0.1:1/verify")
 }
 
 /// The host that tests share which do not disturb each other.

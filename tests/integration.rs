@@ -12,6 +12,7 @@
 //! - `openapi`: the description of the API against the API.
 //! - `cli`, `dev`: the commands of `shema`.
 //! - `console`: the page of the control listener.
+//! - `chat_demo`: the page to try the chat with, in a real browser.
 //! - `statements`: every SQL file, against the schema and the rights of its role.
 
 mod harness;
@@ -24,6 +25,7 @@ mod booking;
 mod booking_races;
 mod capabilities;
 mod chat;
+mod chat_demo;
 mod cli;
 mod cluster;
 mod console;

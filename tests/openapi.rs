@@ -236,7 +236,8 @@ async fn the_document_is_whole() {
     }
 }
 
-/// The tables of routes as they stand in the sources: method, path, access.
+/// The tables of routes of the API as they stand in the sources: method, path,
+/// access.
 fn tables() -> BTreeMap<(String, String), String> {
     let mut found = BTreeMap::new();
     for entry in std::fs::read_dir(root().join("components")).expect("the components") {
@@ -249,7 +250,9 @@ fn tables() -> BTreeMap<(String, String), String> {
             for rest in source.split(&format!(" {method}(\"")).skip(1) {
                 let (path, rest) = rest.split_once("\", ").expect("a path and what follows it");
                 let access: String = rest.chars().take_while(char::is_ascii_alphanumeric).collect();
-                found.insert((method.to_owned(), path.to_owned()), access);
+                if path.starts_with("/api/") {
+                    found.insert((method.to_owned(), path.to_owned()), access);
+                }
             }
         }
     }

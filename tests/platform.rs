@@ -1,6 +1,6 @@
 //! What the host itself answers, whatever the components do.
 
-use crate::harness::{Api, Expect, Host, Redis, setup, shared, signal, until};
+use crate::harness::{Api, Expect, Host, Redis, production, setup, shared, signal, until};
 use nix::sys::signal::Signal;
 use reqwest::Method;
 use serde_json::json;
@@ -305,14 +305,6 @@ async fn wrong_settings_stop_the_start_with_a_sentence_that_names_the_key() {
 
 #[tokio::test]
 async fn production_refuses_what_is_only_good_for_development() {
-    let production = || {
-        setup()
-            .set("SHEMA_PROFILE", "production")
-            .set("RATE_LIMIT_ENABLED", "true")
-            .set("SHEMA_CONTROL_TOKEN", "control-token-of-the-tests-0123456789")
-            .set("CAPTCHA_SECRET", "captcha-secret")
-            .set("CAPTCHA_VERIFY_URL", "http://127.0.0.1:1/verify")
-    };
     for (name, value) in [
         ("RATE_LIMIT_ENABLED", Some("false")),
         ("ALLOW_OPEN_ADMIN_REGISTRATION", Some("true")),
@@ -323,6 +315,7 @@ async fn production_refuses_what_is_only_good_for_development() {
         ("CAPTCHA_VERIFY_URL", None),
         ("CS_REQUIRE_SESSION_TOKEN", Some("false")),
         ("FIREBASE_AUTH_EMULATOR_HOST", Some("127.0.0.1:9099")),
+        ("CHAT_DEMO", Some("true")),
         ("DATABASE_URL", None),
         ("REDIS_URL", None),
     ] {

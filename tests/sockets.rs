@@ -3,7 +3,8 @@
 use crate::{
     auth::{claims, hs256},
     harness::{
-        ACCESS_SECRET, Chat, Expect, Host, Socket, User, assert_has_keys, error_code, nothing, setup, unique, with,
+        ACCESS_SECRET, Chat, Expect, Host, Socket, User, assert_has_keys, error_code, nothing, production, setup,
+        unique, with,
     },
 };
 use chrono::Utc;
@@ -110,9 +111,24 @@ async fn only_allowed_origins_open_connections() {
             refused.fails(403, "AUTH_FORBIDDEN");
         }
     }
+    // Of the host's own pages in development, under whichever name.
+    let own = host.url.as_str();
+    host.open(WS, &[("origin", own)]).await;
+    let other = own.replace("127.0.0.1", "localhost");
+    let refused = host.upgrade(WS, &[("origin", &other)]).await.expect_err("no upgrade");
+    refused.fails(403, "AUTH_FORBIDDEN");
     // The request itself is answered to any page, as elsewhere.
     let page = host.api().with_header("origin", "http://evil.example");
     page.get("/api/courses").await.is(200);
+}
+
+#[tokio::test]
+async fn in_production_the_list_of_origins_alone_counts() {
+    let host = Host::start(production().set("CORS_ALLOWED_ORIGINS", "https://academy.example"));
+    let refused = host.upgrade(WS, &[("origin", &host.url)]).await.expect_err("no upgrade");
+    refused.fails(403, "AUTH_FORBIDDEN");
+    host.open(WS, &[("origin", "https://academy.example")]).await;
+    host.open(WS, &[]).await;
 }
 
 #[tokio::test]

@@ -1,10 +1,10 @@
-//! A wire between a host and Postgres that a test can cut.
+//! A wire between a client and a server that a test can cut.
 
 use super::services::postgres;
 use host::embedded::Cluster;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::{TcpListener, UnixStream},
+    net::{TcpListener, TcpStream, UnixStream},
     sync::watch,
 };
 
@@ -23,17 +23,37 @@ pub struct Wire {
 }
 
 impl Wire {
+    /// To Postgres.
     pub async fn new() -> Wire {
+        Wire::of(async || UnixStream::connect(postgres().join(".s.PGSQL.5432")).await.expect("Postgres")).await
+    }
+
+    /// To the server of an `http` URL.
+    pub async fn to(url: &str) -> Wire {
+        let address = url.strip_prefix("http://").expect("plain HTTP").to_owned();
+        let connect = move || {
+            let address = address.clone();
+            async move { TcpStream::connect(address).await.expect("the host") }
+        };
+        Wire::of(connect).await
+    }
+
+    async fn of<C, F, S>(connect: C) -> Wire
+    where
+        C: Fn() -> F + Clone + Send + 'static,
+        F: Future<Output = S> + Send,
+        S: AsyncRead + AsyncWrite + Send + 'static,
+    {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let port = listener.local_addr().expect("an address").port();
         let (state, seen) = watch::channel(State::Whole);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let (mut down, mut up, mut cut) = (seen.clone(), seen.clone(), seen.clone());
+                let connect = connect.clone();
                 tokio::spawn(async move {
-                    let server = UnixStream::connect(postgres().join(".s.PGSQL.5432")).await.expect("Postgres");
                     let (from_client, to_client) = client.into_split();
-                    let (from_server, to_server) = server.into_split();
+                    let (from_server, to_server) = tokio::io::split(connect().await);
                     tokio::select! {
                         () = pump(from_client, to_server, &mut up) => (),
                         () = pump(from_server, to_client, &mut down) => (),
@@ -50,6 +70,11 @@ impl Wire {
         let (url, _) = database_url.split_once('?').expect("a URL with the directory of the socket");
         let (_, name) = url.rsplit_once('/').expect("a URL with a database");
         format!("postgres://{}@127.0.0.1:{}/{name}?sslmode=disable", Cluster::USER, self.port)
+    }
+
+    /// The same server over this wire, as far as the port.
+    pub fn http(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
     }
 
     pub fn set(&self, state: State) {
