@@ -1,5 +1,8 @@
 // Who is at the desk: login, and an access token that is always fresh.
 
+// If the answer gets lost, the same token is good for ten seconds more: time for
+// another try.
+const REFRESH_MS = 4000;
 const RETRY_MS = 3000;
 
 class Account {
@@ -71,7 +74,8 @@ class Account {
   async #exchange() {
     const { refresh, user } = this.#tokens;
     try {
-      this.#take(await ask("POST", "/api/auth/refresh", { body: { refreshToken: refresh } }), user);
+      const options = { body: { refreshToken: refresh }, patience: REFRESH_MS };
+      this.#take(await ask("POST", "/api/auth/refresh", options), user);
     } catch (error) {
       // Only a clear no ends the login; without an answer there is another try.
       if (error.status === 401) this.#forget();

@@ -37,6 +37,7 @@ class Desk {
   #kept; // By session: read, seen, unsent; and which is open.
   #account = new Account(() => this.#out());
   #chats = new Map();
+  #names = new Map(); // Of admins, by id, as far as chats tell them.
   #isLoaded = false;
   #used = ""; // The token of this connection.
   #line;
@@ -155,6 +156,7 @@ class Desk {
     chat.readTo = this.#kept.read?.[id] ?? 0;
     chat.seenTo = this.#kept.seen?.[id] ?? 0;
     this.#chats.set(id, chat);
+    this.#meet(session.assigned_admin);
     return chat;
   }
 
@@ -185,6 +187,7 @@ class Desk {
       const chat = this.#chats.get(session.id) ?? this.#add(session, 0);
       chat.session = session;
       chat.marked = 0;
+      this.#meet(session.assigned_admin);
     }
     this.#line.send("watch_presence", {});
     for (const { talk } of this.#chats.values()) talk.pump();
@@ -205,6 +208,7 @@ class Desk {
         break;
       case "session_assigned":
         chat.session.assigned_admin = data.admin;
+        this.#meet(data.admin);
         break;
       case "session_status_changed":
         Object.assign(chat.session, { status: data.status, assigned_admin: null });
@@ -234,6 +238,10 @@ class Desk {
         // Another version of the host may say more.
     }
     this.#changed();
+  }
+
+  #meet(admin) {
+    if (admin) this.#names.set(admin.id, admin.full_name);
   }
 
   /** Whose outbox has a message of this name. */
@@ -387,16 +395,8 @@ class Desk {
     this.#thread.draw({
       talk,
       isOwn: (message) => message.sender_type === "admin",
-      author: (message) => (message.sender_type === "admin" && message.sender_id !== this.#me.id ? this.#nameOf(message.sender_id) : ""),
+      author: (message) => (message.sender_type === "admin" && message.sender_id !== this.#me.id ? (this.#names.get(message.sender_id) ?? "Another admin") : ""),
       readTo: chat.seenTo,
     });
-  }
-
-  /** Of another admin, as far as one of the chats tells it. */
-  #nameOf(id) {
-    for (const { session } of this.#chats.values()) {
-      if (session.assigned_admin?.id === id) return session.assigned_admin.full_name;
-    }
-    return "Another admin";
   }
 }

@@ -2,13 +2,14 @@
 
 class Guest {
   #key = "shema-chat-guest";
-  #state; // Kept: name, email, session, token, unsent, readTo.
+  #state; // Kept: name, email, session, token, names, unsent, readTo.
   #talk = null;
   #line;
   #thread = new Thread(byId("guest-log"));
   #draw = together(() => this.#paint());
   #typing = new Typing(this.#draw);
   #marked = 0;
+  #head = 0; // Up to there the messages are older than the connection.
 
   constructor() {
     this.#state = kept.read(this.#key) ?? {};
@@ -51,7 +52,7 @@ class Guest {
     try {
       const body = { guest_name: name, guest_email: email, initial_message: question || null };
       const { session, session_token: token } = await ask("POST", "/api/cs/sessions", { body });
-      this.#state = { name, email, session, token };
+      this.#state = { name, email, session, token, names: {} };
       byId("guest-question").value = "";
       this.#enter();
       byId("guest-composer").querySelector("textarea").focus();
@@ -92,8 +93,9 @@ class Guest {
     kept.write(this.#key, { ...this.#state, unsent: this.#talk?.unsent });
   }
 
-  #connected({ session, greeting, office_hours: hours }) {
+  #connected({ session, seq, greeting, office_hours: hours }) {
     this.#state.session = session;
+    this.#head = seq;
     const note = [greeting, hours && `We are here: ${hours}`].filter(Boolean).join("\n");
     write(byId("guest-note"), note);
     this.#marked = 0;
@@ -107,6 +109,7 @@ class Guest {
         // Never seen so far; but then it is better to begin anew than to go on.
         if (!this.#talk.add(data, data.sender_type === "guest")) this.#line.restart();
         if (data.sender_type !== "guest") this.#typing.over();
+        this.#meet(data);
         break;
       case "message_delivered":
         this.#talk.delivered(data.client_message_id, data.seq);
@@ -136,6 +139,13 @@ class Guest {
     this.#draw();
   }
 
+  /** Whoever answers has the chat at that moment; the name is all that a guest is
+   * told, and who has it later may be somebody else. */
+  #meet({ sender_id: id, seq }) {
+    const { names, session } = this.#state;
+    if (id && seq > this.#head && session.assigned_admin) names[id] ??= session.assigned_admin.full_name;
+  }
+
   #ended(code) {
     if (code === 4409) {
       this.#state.session.status = "closed";
@@ -159,7 +169,7 @@ class Guest {
       }
       return;
     }
-    const { session, readTo = 0 } = this.#state;
+    const { session, names, readTo = 0 } = this.#state;
     const admin = session.assigned_admin?.full_name;
     const isClosed = session.status === "closed";
     write(byId("guest-with"), admin ?? "Customer service");
@@ -173,7 +183,7 @@ class Guest {
     this.#thread.draw({
       talk: this.#talk,
       isOwn: (message) => message.sender_type === "guest",
-      author: (message) => (message.sender_type === "admin" ? (admin ?? "Customer service") : ""),
+      author: (message) => (message.sender_type === "admin" ? (names[message.sender_id] ?? "Customer service") : ""),
       readTo,
     });
     this.#mark();

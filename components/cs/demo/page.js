@@ -87,14 +87,15 @@ class Refused extends Error {
   }
 }
 
-/** Resolves to the answer's `data`. */
-async function ask(method, path, { body, token } = {}) {
+/** Resolves to the answer's `data`. `patience` in milliseconds. */
+async function ask(method, path, { body, token, patience = 15000 } = {}) {
   const headers = {};
   if (body) headers["content-type"] = "application/json";
   if (token) headers.authorization = `Bearer ${token}`;
   let response;
   try {
-    response = await fetch(path, { method, headers, body: body && JSON.stringify(body), signal: AbortSignal.timeout(15000) });
+    const signal = AbortSignal.timeout(patience);
+    response = await fetch(path, { method, headers, body: body && JSON.stringify(body), signal });
   } catch {
     throw new Refused("The host cannot be reached. Please try again.");
   }

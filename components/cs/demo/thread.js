@@ -62,7 +62,7 @@ class Thread {
     if (!known) this.#elements.set(item.key, element);
     if (item.day) return element;
     const together = (one, other) =>
-      one && other && one.kind === other.kind && one.author === other.author && Date.parse(other.at) - Date.parse(one.at) < RUN_MS;
+      one && other && one.kind === other.kind && one.author === other.author && new Date(other.at) - new Date(one.at) < RUN_MS;
     const begins = !together(before, item);
     const ends = !together(item, after);
     // One mark stands for all that have it.
