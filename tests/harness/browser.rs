@@ -197,8 +197,11 @@ impl Tab {
 
     /// Types at the end of a field.
     pub async fn types(&self, selector: &str, text: &str) {
-        self.eval(&format!("document.querySelector({}).focus()", json!(selector))).await;
+        let field = format!("document.querySelector({})", json!(selector));
+        self.eval(&format!("{field}.focus()")).await;
         self.ask("Input.insertText", json!({ "text": text })).await;
+        // A key that is pressed now could overtake it.
+        self.until(&format!("{field}.value.endsWith({})", json!(text))).await;
     }
 
     pub async fn presses_enter(&self) {

@@ -309,7 +309,8 @@ class Desk {
     const isIn = this.#me !== null;
     show(byId("desk-login"), !isIn);
     show(byId("desk-room"), isIn);
-    const unread = isIn ? [...this.#chats.values()].reduce((sum, chat) => sum + (chat.isOpen ? chat.unread : 0), 0) : 0;
+    const open = isIn ? [...this.#chats.values()].filter((chat) => chat.isOpen) : [];
+    const unread = open.reduce((sum, chat) => sum + chat.unread, 0);
     document.title = `${unread ? `(${unread}) ` : ""}Chat demo · Shema`;
     if (!isIn) return;
     paintState(byId("desk-state"), this.#line);
@@ -334,9 +335,8 @@ class Desk {
       chat.readTo = talk.seq;
       this.#changed();
     }
-    if (talk.seq > chat.marked && chat.isOpen && this.#line.send("mark_read", { session_id: session.id, seq: talk.seq })) {
-      chat.marked = talk.seq;
-    }
+    if (talk.seq <= chat.marked || !chat.isOpen) return;
+    if (this.#line.send("mark_read", { session_id: session.id, seq: talk.seq })) chat.marked = talk.seq;
   }
 
   #row(chat) {
@@ -345,14 +345,16 @@ class Desk {
     if (!row) {
       const face = make("span", { className: "face" }, make("span"), make("span", { className: "dot" }));
       const button = make("button", { type: "button" }, face,
-        make("span", { className: "name" }), make("time"), make("span", { className: "preview" }), make("span", { className: "badge" }));
+        make("span", { className: "name" }), make("time"),
+        make("span", { className: "line" }, make("span", { className: "preview" }), make("span", { className: "badge" })));
       button.addEventListener("click", () => this.#choose(session.id));
       row = make("li", {}, button);
       row.dataset.session = session.id;
       this.#rows.set(session.id, row);
     }
-    const [face, name, time, preview, badge] = row.firstChild.children;
+    const [face, name, time, line] = row.firstChild.children;
     const [avatar, dot] = face.children;
+    const [preview, badge] = line.children;
     const isOnline = chat.isOnline && chat.isOpen;
     paintAvatar(avatar, session.guest_name);
     avatar.ariaHidden = "true";
@@ -360,10 +362,10 @@ class Desk {
     write(dot, isOnline ? "online" : "");
     write(name, session.guest_name);
     write(time, briefly(chat.changedAt));
-    const last = talk.last;
-    const said = last && `${last.sender_type === "admin" ? (last.sender_id === this.#me.id ? "You: " : "Desk: ") : ""}${last.content}`;
+    const { last } = talk;
+    const by = last?.sender_type !== "admin" ? "" : last.sender_id === this.#me.id ? "You: " : "Desk: ";
     const isTyping = chat.typing.isOn && chat.isOpen;
-    write(preview, isTyping ? "is typing…" : (said ?? "Nothing said yet"));
+    write(preview, isTyping ? "is typing…" : last ? by + last.content : "Nothing said yet");
     preview.classList.toggle("typing", isTyping);
     const unread = chat.isOpen ? chat.unread : 0;
     write(badge, unread ? `${Math.min(unread, 99)}` : "");
@@ -383,8 +385,8 @@ class Desk {
     write(byId("desk-with"), session.guest_name);
     const about = [session.guest_email, chat.isOpen ? (isOnline ? "online" : "away") : "closed"];
     write(byId("desk-about"), about.filter(Boolean).join(" · "));
-    const holder = !chat.isOpen ? "This chat is closed." : !admin ? "Nobody has this chat yet." : isMine ? "You have this chat." : `${admin.full_name} has this chat.`;
-    write(byId("desk-holder"), holder);
+    const holder = !admin ? "Nobody has this chat yet." : `${isMine ? "You have" : `${admin.full_name} has`} this chat.`;
+    write(byId("desk-holder"), chat.isOpen ? holder : "This chat is closed.");
     write(byId("desk-take"), admin ? "Take over" : "Take it");
     show(byId("desk-take"), chat.isOpen && !isMine);
     show(byId("desk-close"), chat.isOpen);
@@ -392,10 +394,11 @@ class Desk {
     show(byId("desk-composer"), chat.isOpen && (!admin || isMine));
     show(byId("desk-earlier"), talk.first > 1);
     write(byId("desk-typing"), chat.typing.isOn && chat.isOpen ? `${session.guest_name} is typing…` : "");
+    const isByOther = ({ sender_type: type, sender_id: id }) => type === "admin" && id !== this.#me.id;
     this.#thread.draw({
       talk,
       isOwn: (message) => message.sender_type === "admin",
-      author: (message) => (message.sender_type === "admin" && message.sender_id !== this.#me.id ? (this.#names.get(message.sender_id) ?? "Another admin") : ""),
+      author: (message) => (isByOther(message) ? (this.#names.get(message.sender_id) ?? "Another admin") : ""),
       readTo: chat.seenTo,
     });
   }

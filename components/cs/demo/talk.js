@@ -56,9 +56,10 @@ class Talk {
     // It may come before its acknowledgement, and is not to be seen twice until
     // then. Only one is on its way at a time, so that is the one, unless another
     // tab of the same person says the same, which the acknowledgement settles.
-    const likely = this.outbox.find((entry) => entry.state === "sent" && !entry.twin && entry.content === message.content);
+    const isLikely = ({ state, twin, content }) => state === "sent" && !twin && content === message.content;
+    const likely = isOwn && this.outbox.find(isLikely);
     if (stored) this.#settle(stored, message);
-    else if (isOwn && likely) {
+    else if (likely) {
       likely.twin = message;
       message.name = likely.name;
     }
@@ -113,7 +114,8 @@ class Talk {
 
   /** `name`: of the message that is refused; undefined: of whichever it is. */
   refused(name, code, reason) {
-    const entry = this.outbox.find((entry) => entry.state === "sent" && (name === undefined || entry.name === name));
+    const isMeant = (entry) => entry.state === "sent" && (name === undefined || entry.name === name);
+    const entry = this.outbox.find(isMeant);
     if (!entry) return;
     const wait = FOR_NOW.get(code);
     if (wait) return this.#again(wait);

@@ -24,7 +24,8 @@ class Thread {
     const scroll = this.#list.parentElement;
     const isOther = talk !== this.#shown;
     const atEnd = scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < NEAR_END;
-    const before = { first: this.#list.querySelector(".message")?.dataset.seq, height: scroll.scrollHeight };
+    const firstSeq = () => this.#list.querySelector(".message")?.dataset.seq;
+    const [firstBefore, heightBefore] = [firstSeq(), scroll.scrollHeight];
     if (isOther) this.#elements.clear();
     this.#shown = talk;
 
@@ -40,12 +41,12 @@ class Thread {
       const own = isOwn(message);
       const state = own ? (message.seq <= readTo ? "read" : "delivered") : "";
       const kind = message.sender_type === "system" ? "system" : own ? "own" : "other";
-      const { seq, content } = message;
-      put({ key: message.name ?? `seq ${seq}`, kind, seq, content, author: author(message), at: message.created_at, state });
+      const { seq, content, created_at: at } = message;
+      put({ key: message.name ?? `seq ${seq}`, kind, seq, content, author: author(message), at, state });
     }
     for (const entry of talk.outbox.filter((entry) => !entry.twin)) {
-      const state = entry.state === "stored" ? "delivered" : entry.state;
-      put({ key: entry.name, kind: "own", content: entry.content, author: "", at: entry.at, state, reason: entry.reason });
+      const { name: key, content, at, reason } = entry;
+      put({ key, kind: "own", content, author: "", at, state: entry.state === "stored" ? "delivered" : entry.state, reason });
     }
     const ownNew = items.at(-1)?.kind === "own" && !this.#elements.has(items.at(-1).key);
     arrange(this.#list, items.map((item, index) => this.#element(item, items[index - 1], items[index + 1])));
@@ -53,7 +54,7 @@ class Thread {
 
     if (isOther || atEnd || ownNew) scroll.scrollTop = scroll.scrollHeight;
     // Older ones came in above: what is being read stays where it is.
-    else if (before.first !== this.#list.querySelector(".message")?.dataset.seq) scroll.scrollTop += scroll.scrollHeight - before.height;
+    else if (firstSeq() !== firstBefore) scroll.scrollTop += scroll.scrollHeight - heightBefore;
   }
 
   #element(item, before, after) {
@@ -61,8 +62,8 @@ class Thread {
     const element = known ?? (item.day ? make("li", { className: "day" }, item.day) : this.#message(item));
     if (!known) this.#elements.set(item.key, element);
     if (item.day) return element;
-    const together = (one, other) =>
-      one && other && one.kind === other.kind && one.author === other.author && new Date(other.at) - new Date(one.at) < RUN_MS;
+    const together = (one, other) => one?.kind === other?.kind && one.author === other.author
+      && new Date(other.at) - new Date(one.at) < RUN_MS;
     const begins = !together(before, item);
     const ends = !together(item, after);
     // One mark stands for all that have it.
