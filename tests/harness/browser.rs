@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use std::{
     collections::HashMap,
     fs,
+    path::PathBuf,
     process::{Child, Command, Stdio},
     sync::{
         Arc, Mutex,
@@ -26,6 +27,7 @@ use tokio_tungstenite::{WebSocketStream, client_async, tungstenite::Message};
 
 pub struct Browser {
     child: Child,
+    dir: PathBuf,
     link: Arc<Link>,
 }
 
@@ -89,7 +91,7 @@ impl Browser {
                 }
             }
         });
-        Browser { child, link }
+        Browser { child, dir, link }
     }
 
     /// Somebody who opens a page.
@@ -122,6 +124,8 @@ impl Drop for Browser {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // Its profile is large; what its helpers still write is swept later.
+        let _ = fs::remove_dir_all(&self.dir);
     }
 }
 
