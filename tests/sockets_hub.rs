@@ -98,6 +98,40 @@ async fn a_trap_costs_its_frame_alone() {
 }
 
 #[tokio::test]
+async fn who_came_into_a_room_by_a_call_that_failed_hears_nothing_from_there() {
+    let host = host().await;
+    let (mut teller, mut member) = (open(&host).await, open(&host).await);
+    member.text("join club").await;
+    member.answers("here", "here").await;
+    for _ in 0..10 {
+        let mut stranger = open(&host).await;
+        stranger.text("join club trap").await;
+        let told = async {
+            for number in 0..20 {
+                teller.text(&format!("in club {number}")).await;
+            }
+        };
+        let (heard, ()) = futures_util::join!(stranger.ends(), told);
+        assert_eq!(heard, (vec![serde_json::json!("failed")], Some(1011)));
+        let (mut numbers, mut closed) = (0, 0);
+        while (numbers, closed) != (20, 1) {
+            match member.hears().await.as_str() {
+                "closed 1011" => closed += 1,
+                text => {
+                    assert_eq!(text, numbers.to_string());
+                    numbers += 1;
+                }
+            }
+        }
+        assert_eq!(teller.hears().await, "closed 1011");
+    }
+    // Whoever is in already stays, and goes on.
+    member.answers("join club trap", "failed").await;
+    teller.text("in club again").await;
+    assert_eq!(member.hears().await, "again");
+}
+
+#[tokio::test]
 async fn a_stream_comes_once_and_in_order_whatever_is_told_when() {
     let host = host().await;
     let (mut one, mut two) = (open(&host).await, open(&host).await);

@@ -134,16 +134,18 @@ impl Hub {
         connections.get(&id).filter(|connection| connection.component == component).cloned()
     }
 
-    /// At once. A connection that has just gone joins nothing.
-    pub fn join(&self, connection: &Arc<Connection>, room: &str) {
+    /// At once; true if it was not in the room before. A connection that has just
+    /// gone joins nothing.
+    pub fn join(&self, connection: &Arc<Connection>, room: &str) -> bool {
         let mut rooms = self.rooms.write().unwrap_or_else(PoisonError::into_inner);
         let members = rooms.entry((connection.component.clone(), room.to_owned())).or_default();
-        members.insert(connection.id, Arc::clone(connection));
+        let is_new = members.insert(connection.id, Arc::clone(connection)).is_none();
         drop(rooms);
         connection.joined(room);
         if self.find(&connection.component, connection.id).is_none() {
             self.leave(connection, room);
         }
+        is_new
     }
 
     fn leave(&self, connection: &Connection, room: &str) {

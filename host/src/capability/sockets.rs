@@ -32,15 +32,30 @@ pub struct Grant {
 pub struct Asked {
     effects: Vec<Effect>,
     bytes: usize,
-    /// Of the connections that joined a room.
-    holds: Vec<Hold>,
+    joins: Vec<Join>,
+}
+
+/// A connection came into a room, or was asked to. Dropped when the effects are
+/// done, so that it gets what was broadcast meanwhile.
+pub struct Join {
+    hold: Hold,
+    is_new: bool,
+}
+
+impl Join {
+    /// The call has failed: what it had found out before it let the connection
+    /// in, and where the connection was to begin, is gone.
+    pub fn fail(&self) {
+        if self.is_new {
+            self.hold.strand();
+        }
+    }
 }
 
 impl Call {
-    /// The holds are to be dropped when the effects are done.
-    pub fn take_effects(&mut self) -> (Vec<Effect>, Vec<Hold>) {
+    pub fn take_effects(&mut self) -> (Vec<Effect>, Vec<Join>) {
         let asked = std::mem::take(&mut self.asked);
-        (asked.effects, asked.holds)
+        (asked.effects, asked.joins)
     }
 
     /// An error traps: a component that asks for so much is broken.
@@ -101,8 +116,8 @@ impl Host for Call {
         let hub = Arc::clone(&self.held.sockets.hub);
         if let Some(connection) = id(&connection).and_then(|id| hub.find(&self.held.name, id)) {
             // First, so that nothing slips through in between.
-            self.asked.holds.push(connection.hold());
-            hub.join(&connection, &room);
+            let hold = connection.hold();
+            self.asked.joins.push(Join { hold, is_new: hub.join(&connection, &room) });
         }
         Ok(())
     }

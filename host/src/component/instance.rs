@@ -8,9 +8,9 @@ use super::{
     stderr::Tail,
 };
 use crate::{
-    capability::{Call, Context, Held, Usage},
+    capability::{Call, Context, Held, Usage, sockets::Join},
     config::Limits,
-    sockets::{Effect, Hold},
+    sockets::Effect,
 };
 use std::{
     sync::Arc,
@@ -173,7 +173,7 @@ impl Instance {
     }
 
     /// What the call has asked of the hub, and what is held back until it is done.
-    pub fn take_effects(&mut self) -> (Vec<Effect>, Vec<Hold>) {
+    pub fn take_effects(&mut self) -> (Vec<Effect>, Vec<Join>) {
         self.store.data_mut().call.take_effects()
     }
 

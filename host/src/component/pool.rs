@@ -13,7 +13,7 @@ use super::{
     stats::Stats,
 };
 use crate::{
-    capability::{Context, Held, Usage},
+    capability::{Context, Held, Usage, sockets::Join},
     config::Limits,
 };
 use std::{
@@ -99,12 +99,15 @@ impl Pool {
         };
         let read_only = context.read_only;
         let outcome = instance.ask(context, question, deadline).await;
-        let (effects, holds) = instance.take_effects();
+        let (effects, joins) = instance.take_effects();
         let usage = instance.finish();
+        if outcome.is_err() {
+            joins.iter().for_each(Join::fail);
+        }
         if outcome.is_ok() && !effects.is_empty() && !read_only {
             self.held.sockets.hub.apply(&self.held.name, effects);
         }
-        drop(holds);
+        drop(joins);
         if outcome.is_ok() && instance.is_reusable(&self.limits) {
             self.warm.lock().unwrap_or_else(PoisonError::into_inner).push(instance);
         }

@@ -56,11 +56,20 @@ struct Inner {
     kept: Vec<Outgoing>,
     limit: usize,
     timer: Option<Instant>,
+    /// A call failed that had let it into a room.
+    is_stranded: bool,
     close: Option<(u16, String)>,
 }
 
 /// What is broadcast to the connection is kept back while this lives.
 pub struct Hold(Arc<Connection>);
+
+impl Hold {
+    /// The call has failed in which the connection came into the room.
+    pub fn strand(&self) {
+        self.0.strand();
+    }
+}
 
 impl Drop for Hold {
     fn drop(&mut self) {
@@ -110,6 +119,7 @@ impl Connection {
             kept: Vec::new(),
             limit,
             timer: None,
+            is_stranded: false,
             close: None,
         };
         let connection = Connection {
@@ -211,6 +221,17 @@ impl Connection {
         self.wake.notify_one();
     }
 
+    /// Nothing more of what is broadcast is for this connection: it is in a room
+    /// only because of a call that has failed, and has to end.
+    pub fn strand(&self) {
+        self.inner().is_stranded = true;
+        self.wake.notify_one();
+    }
+
+    pub fn is_stranded(&self) -> bool {
+        self.inner().is_stranded
+    }
+
     pub fn closing(&self) -> Option<(u16, String)> {
         self.inner().close.clone()
     }
@@ -256,7 +277,7 @@ impl Connection {
 
     fn deliver(&self, frame: &Outgoing, directly: bool) {
         let mut inner = self.inner();
-        if inner.close.is_some() {
+        if inner.close.is_some() || (inner.is_stranded && !directly) {
             return;
         }
         if !inner.admits(frame, directly) {

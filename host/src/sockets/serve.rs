@@ -99,10 +99,13 @@ impl Task {
         let mut heard = Instant::now();
         let mut ping_at = heard + self.served.timing.heartbeat;
         loop {
-            if self.calling.is_none()
-                && let Some((code, _)) = self.connection.closing()
-            {
-                return (code, Some(stream));
+            if self.calling.is_none() {
+                if self.connection.is_stranded() {
+                    self.connection.close(close_code::ERROR, "the service failed");
+                }
+                if let Some((code, _)) = self.connection.closing() {
+                    return (code, Some(stream));
+                }
             }
             self.begin_next();
             let next = self.next_look(heard, ping_at);

@@ -31,7 +31,7 @@ const AT_ONCE: usize = 3;
 const SEND_AGAIN: Duration = Duration::from_secs(2);
 const POST_WITHIN: Duration = Duration::from_secs(5);
 /// What a client may be told while something is broken.
-const PASSING: [&str; 3] = ["SERVICE_UNAVAILABLE", "REQUEST_TIMEOUT", "INTERNAL_SERVER_ERROR"];
+const PASSING: [&str; 4] = ["SERVICE_UNAVAILABLE", "REQUEST_TIMEOUT", "DB_CONNECTION_ERROR", "INTERNAL_SERVER_ERROR"];
 
 /// Where the hosts are now; None while one is away.
 pub type Nodes = Mutex<[Option<SocketAddr>; NODES]>;
