@@ -68,8 +68,28 @@ async fn frames_are_handled_one_after_the_other() {
     for number in 0..500 {
         assert_eq!(two.hears().await, format!("b{number}"));
     }
-    one.put(Message::binary(vec![1])).await;
-    assert_eq!(one.hears().await, "binary");
+}
+
+#[tokio::test]
+async fn bytes_come_back_as_they_are_up_to_the_limit() {
+    const LIMIT: usize = 64 << 10;
+    let host = host().await;
+    let mut one = open(&host).await;
+    // Of every value, text or not, and of every way to tell a length.
+    for length in [0, 1, 125, 126, 127, 65_535, LIMIT - 1, LIMIT] {
+        let bytes: Vec<u8> = (0..=u8::MAX).rev().cycle().take(length).collect();
+        one.put(Message::binary(bytes.clone())).await;
+        assert!(one.hears_bytes().await == bytes, "{length} bytes came back otherwise");
+    }
+    // In their order among texts, and a text remains one.
+    one.put(Message::binary("text")).await;
+    one.text("text").await;
+    one.put(Message::binary("trap")).await;
+    assert_eq!(one.hears_bytes().await, b"text");
+    assert_eq!(one.hears().await, "text");
+    assert_eq!(one.hears_bytes().await, b"trap");
+    one.put(Message::binary(vec![0; LIMIT + 1])).await;
+    one.closes(1009).await;
 }
 
 #[tokio::test]

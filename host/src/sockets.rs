@@ -5,6 +5,7 @@
 //! call asks for is done when it has ended well, so a trap sends nothing.
 //!
 //! - `connection`: one connection, and which frames of a stream it gets.
+//! - `frame`: what is in one, for however many.
 //! - `serve`: the task that reads, writes, and calls.
 //! - `channel`: what other hosts tell, and catching up when they could not.
 //! - `guard`: ends connections whose token has ended.
@@ -12,17 +13,18 @@
 
 mod channel;
 mod connection;
+mod frame;
 mod guard;
 mod presence;
 mod serve;
 
 pub use channel::listen;
 pub use connection::{Bound, Connection, Hold};
+pub use frame::Frame;
 pub use guard::guard;
 pub use presence::{announce, present};
 pub use serve::{Opening, Served, Timing, serve};
 
-use crate::component::bindings::sockets::Outgoing;
 use moka::sync::Cache;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -39,8 +41,8 @@ const MAX_REMEMBERED: u64 = 500_000;
 
 /// What a call asks of the hub.
 pub enum Effect {
-    Send(Uuid, Outgoing),
-    Broadcast(String, Outgoing),
+    Send(Uuid, Frame),
+    Broadcast(String, Frame),
     Close(Uuid, u16, String),
     CloseRoom(String, u16, String),
     Leave(Uuid, String),
@@ -255,7 +257,7 @@ impl Hub {
         }
     }
 
-    fn broadcast(&self, component: &str, room: &str, frame: &Outgoing) {
+    fn broadcast(&self, component: &str, room: &str, frame: &Frame) {
         if let Some(event) = &frame.event_id
             && !self.is_new(component, room, event)
         {

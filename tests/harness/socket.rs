@@ -33,6 +33,7 @@ pub struct Socket {
 
 enum Heard {
     Frame(Value),
+    Bytes(Vec<u8>),
     /// The close code; `None` when the connection broke without one.
     End(Option<u16>),
 }
@@ -118,6 +119,9 @@ impl Socket {
                     Message::Text(text) => {
                         let frame = serde_json::from_str(&text).unwrap_or_else(|_| Value::String(text.to_string()));
                         let _ = sender.send(Heard::Frame(frame));
+                    }
+                    Message::Binary(bytes) => {
+                        let _ = sender.send(Heard::Bytes(bytes.into()));
                     }
                     Message::Close(frame) => code = frame.map(|frame| u16::from(frame.code)),
                     _ => {}
@@ -209,6 +213,7 @@ impl Socket {
                 assert!(frame["type"].is_string() && frame["data"].is_object(), "no envelope: {frame}");
                 frame
             }
+            Heard::Bytes(bytes) => panic!("{} bytes came", bytes.len()),
             Heard::End(code) => panic!("the connection ended with {code:?}"),
         }
     }
@@ -218,6 +223,16 @@ impl Socket {
         match self.hear().await {
             Heard::Frame(Value::String(text)) => text,
             Heard::Frame(value) => value.to_string(),
+            Heard::Bytes(bytes) => panic!("{} bytes came", bytes.len()),
+            Heard::End(code) => panic!("the connection ended with {code:?}"),
+        }
+    }
+
+    /// The next frame, which is a binary one.
+    pub async fn hears_bytes(&mut self) -> Vec<u8> {
+        match self.hear().await {
+            Heard::Bytes(bytes) => bytes,
+            Heard::Frame(frame) => panic!("text came: {frame}"),
             Heard::End(code) => panic!("the connection ended with {code:?}"),
         }
     }
@@ -264,6 +279,7 @@ impl Socket {
         loop {
             match self.hear().await {
                 Heard::Frame(frame) => frames.push(frame),
+                Heard::Bytes(bytes) => frames.push(json!(bytes)),
                 Heard::End(code) => return (frames, code),
             }
         }

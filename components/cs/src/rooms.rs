@@ -63,7 +63,7 @@ pub fn frame(kind: &str, data: &Value, id: Option<&str>) -> Frame {
     if let Some(id) = id {
         frame["id"] = id.into();
     }
-    Frame::new(frame.to_string())
+    Frame::text(frame.to_string())
 }
 
 /// A message at its place in the session.
@@ -181,6 +181,7 @@ pub fn goal(status: Status, last_seq: i64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sdk::sockets::Content;
 
     const SESSION: &str = "0d3a1f8e-6a51-4f0c-9b60-1a2b3c4d5e6f";
 
@@ -213,7 +214,8 @@ mod tests {
         let message = frame(told("new_message", json!({ "seq": 7 })));
         assert_eq!((message.number, message.stream.as_deref()), (Some(7), Some(SESSION)));
         assert_eq!(message.event_id.as_deref(), Some("e"));
-        assert_eq!(message.text, r#"{"data":{"seq":7},"type":"new_message"}"#);
+        let Content::Text(text) = message.content else { unreachable!("frames of the chat are text") };
+        assert_eq!(text, r#"{"data":{"seq":7},"type":"new_message"}"#);
         let other = frame(told("session_assigned", json!({ "seq": 7 })));
         assert_eq!((other.number, other.stream.as_deref()), (None, Some(SESSION)));
     }

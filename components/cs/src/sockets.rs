@@ -67,10 +67,10 @@ pub fn handle(connection: &Connection, event: Event) {
     match (event, state.who.clone()) {
         (Event::Opened(opening), _) => enter::by_opening(connection, &opening),
         (Event::Text(text), None) => enter::by_frame(connection, &text),
-        (Event::Binary, None) => enter::unheard(connection, None),
+        (Event::Binary(_), None) => enter::unheard(connection, None),
         (Event::Timer, None) => enter::too_late(connection),
         (Event::Text(text), Some(who)) => hear(connection, state, &who, &text),
-        (Event::Binary, Some(_)) => keep(connection, &malformed(connection, state, None)),
+        (Event::Binary(_), Some(_)) => keep(connection, &malformed(connection, state, None)),
         (Event::Behind(gap), Some(who)) => replay::fill(connection, &who, &gap),
         (Event::Closed(code), Some(Who::Guest { session })) => presence::goes(&session, code),
         (Event::Timer, Some(_)) | (Event::Behind(_), None) | (Event::Closed(_), _) => {}

@@ -19,7 +19,7 @@ use crate::{
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-pub use types::{Endpoint, Gap, Outgoing as Frame};
+pub use types::{Content, Endpoint, Gap, Outgoing as Frame};
 
 /// One connection, as it is at this call.
 pub struct Connection {
@@ -39,7 +39,7 @@ pub enum Event {
     /// The first, once.
     Opened(Opening),
     Text(String),
-    Binary,
+    Binary(Vec<u8>),
     /// The time of [`Connection::set_timer`] is over.
     Timer,
     /// Frames of a stream are missing: the component sends them, or the first of
@@ -144,9 +144,17 @@ impl Connection {
 }
 
 impl Frame {
+    pub fn text(text: String) -> Self {
+        Self::new(Content::Text(text))
+    }
+
+    pub fn binary(bytes: Vec<u8>) -> Self {
+        Self::new(Content::Binary(bytes))
+    }
+
     /// A frame that is neither part of a stream nor known by a name.
-    pub fn new(text: String) -> Self {
-        Self { text, stream: None, number: None, event_id: None }
+    fn new(content: Content) -> Self {
+        Self { content, stream: None, number: None, event_id: None }
     }
 
     /// About this stream: kept from those who have muted it.
@@ -224,7 +232,7 @@ impl From<types::Event> for Event {
                 Self::Opened(Opening::new(path, &query, headers))
             }
             types::Event::Text(text) => Self::Text(text),
-            types::Event::Binary => Self::Binary,
+            types::Event::Binary(bytes) => Self::Binary(bytes),
             types::Event::Timer => Self::Timer,
             types::Event::Behind(gap) => Self::Behind(gap),
             types::Event::Closed(code) => Self::Closed(code),

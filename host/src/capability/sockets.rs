@@ -5,7 +5,12 @@
 
 use super::{Call, Shared, matches_pattern};
 use crate::{
-    component::bindings::{http::Principal, hub::Host, sockets, sockets::Outgoing},
+    component::bindings::{
+        http::Principal,
+        hub::Host,
+        sockets,
+        sockets::{Content, Outgoing},
+    },
     http::Limiter,
     sockets::{Effect, Hold, Hub},
 };
@@ -83,24 +88,28 @@ fn id(text: &str) -> Option<Uuid> {
     Uuid::parse_str(text).ok()
 }
 
-fn check(frame: &Outgoing) -> wasmtime::Result<()> {
+/// The size of what is in a frame whose names are good.
+fn check(frame: &Outgoing) -> wasmtime::Result<usize> {
     for name in [&frame.stream, &frame.event_id].into_iter().flatten() {
         Call::name_is_short(name)?;
     }
-    Ok(())
+    Ok(match &frame.content {
+        Content::Text(text) => text.len(),
+        Content::Binary(bytes) => bytes.len(),
+    })
 }
 
 impl sockets::Host for Call {}
 
 impl Host for Call {
     async fn send(&mut self, connection: String, frame: Outgoing) -> wasmtime::Result<()> {
-        check(&frame)?;
-        self.ask(frame.text.len(), || Some(Effect::Send(id(&connection)?, frame)))
+        let bytes = check(&frame)?;
+        self.ask(bytes, || Some(Effect::Send(id(&connection)?, frame.into())))
     }
 
     async fn broadcast(&mut self, room: String, frame: Outgoing) -> wasmtime::Result<()> {
-        check(&frame)?;
-        self.ask(frame.text.len(), || Some(Effect::Broadcast(room, frame)))
+        let bytes = check(&frame)?;
+        self.ask(bytes, || Some(Effect::Broadcast(room, frame.into())))
     }
 
     async fn close(&mut self, connection: String, code: u16, reason: String) -> wasmtime::Result<()> {

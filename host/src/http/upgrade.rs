@@ -69,7 +69,7 @@ impl Gateway {
             headers: dispatch::told_headers(parts, &caller),
         };
         let failure = version.failure_frame(path).unwrap_or_default();
-        let (connection, frames) = Connection::new(&version.component, path, client, frame_limit, failure);
+        let connection = Connection::new(&version.component, path, client, frame_limit, failure);
         if let Ok(Known::User(user)) = &caller {
             connection.bind(user, user.principal.role.clone());
         }
@@ -81,7 +81,7 @@ impl Gateway {
             .max_message_size(frame_limit)
             .max_frame_size(frame_limit);
         let connection = Arc::new(connection);
-        Ok(upgrade.on_upgrade(move |socket| sockets::serve(socket, connection, frames, opening, served)))
+        Ok(upgrade.on_upgrade(move |socket| sockets::serve(socket, connection, opening, served)))
     }
 }
 

@@ -5,21 +5,19 @@
 //! fall behind, upon which the component is asked for what is missing. So
 //! nothing depends on every frame arriving here by itself.
 
+use super::Frame;
 use crate::{
     capability::tokens::verify::Verified,
-    component::bindings::{
-        http::Caller,
-        sockets::{Gap, Outgoing},
-    },
+    component::bindings::{http::Caller, sockets::Gap},
 };
-use axum::extract::ws::Utf8Bytes;
+use axum::extract::ws::Message;
 use std::{
     collections::{HashMap, VecDeque},
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 /// Frames that wait for a client; one that lets more wait is too slow.
@@ -36,13 +34,14 @@ pub struct Connection {
     pub client: IpAddr,
     /// What the client is told when no version of the component can say it.
     pub failure: String,
-    queue: mpsc::Sender<Utf8Bytes>,
     inner: Mutex<Inner>,
     /// Wakes the connection's task: there is something in `inner` for it.
     pub wake: Notify,
 }
 
 struct Inner {
+    /// What waits for the client. Without memory while nothing does.
+    queue: VecDeque<Message>,
     caller: Caller,
     bound: Option<Bound>,
     state: Vec<u8>,
@@ -53,7 +52,7 @@ struct Inner {
     /// Calls that keep back what is broadcast: the first one, and those in which
     /// the connection joins a room.
     holds: u32,
-    kept: Vec<Outgoing>,
+    kept: Vec<Frame>,
     limit: usize,
     timer: Option<Instant>,
     /// A call failed that had let it into a room.
@@ -99,16 +98,9 @@ struct Stream {
 }
 
 impl Connection {
-    /// Also returns what the connection's task sends.
-    pub fn new(
-        component: &str,
-        path: &str,
-        client: IpAddr,
-        limit: usize,
-        failure: String,
-    ) -> (Connection, mpsc::Receiver<Utf8Bytes>) {
-        let (queue, frames) = mpsc::channel(QUEUE);
+    pub fn new(component: &str, path: &str, client: IpAddr, limit: usize, failure: String) -> Connection {
         let inner = Inner {
+            queue: VecDeque::new(),
             caller: Caller::Anonymous,
             bound: None,
             state: Vec::new(),
@@ -122,17 +114,15 @@ impl Connection {
             is_stranded: false,
             close: None,
         };
-        let connection = Connection {
+        Connection {
             id: Uuid::new_v4(),
             component: component.to_owned(),
             path: path.to_owned(),
             client,
             failure,
-            queue,
             inner: Mutex::new(inner),
             wake: Notify::new(),
-        };
-        (connection, frames)
+        }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -267,15 +257,15 @@ impl Connection {
     }
 
     /// For this connection alone: with a number, it is what was missing.
-    pub fn send(&self, frame: &Outgoing) {
+    pub fn send(&self, frame: &Frame) {
         self.deliver(frame, true);
     }
 
-    pub fn broadcast(&self, frame: &Outgoing) {
+    pub fn broadcast(&self, frame: &Frame) {
         self.deliver(frame, false);
     }
 
-    fn deliver(&self, frame: &Outgoing, directly: bool) {
+    fn deliver(&self, frame: &Frame, directly: bool) {
         let mut inner = self.inner();
         if inner.close.is_some() || (inner.is_stranded && !directly) {
             return;
@@ -287,10 +277,28 @@ impl Connection {
             return;
         }
         // Under the lock, so that the order in the queue is that of the numbers.
-        if self.queue.try_send(frame.text.as_str().into()).is_err() {
+        if inner.queue.len() < QUEUE {
+            inner.queue.push_back(frame.message.clone());
+        } else {
             inner.close.get_or_insert((TOO_SLOW, "the client is too slow".to_owned()));
-            self.wake.notify_one();
         }
+        drop(inner);
+        self.wake.notify_one();
+    }
+
+    /// How many frames wait for the client.
+    pub fn waiting(&self) -> usize {
+        self.inner().queue.len()
+    }
+
+    /// The next one that is to be written.
+    pub fn next_frame(&self) -> Option<Message> {
+        let mut inner = self.inner();
+        let frame = inner.queue.pop_front();
+        if inner.queue.is_empty() {
+            inner.queue = VecDeque::new();
+        }
+        frame
     }
 
     pub fn set_position(&self, stream: &str, number: u64) {
@@ -360,7 +368,7 @@ impl Connection {
 
 impl Inner {
     /// Whether a frame goes out now; notes what it says of its stream.
-    fn admits(&mut self, frame: &Outgoing, directly: bool) -> bool {
+    fn admits(&mut self, frame: &Frame, directly: bool) -> bool {
         let keeps = self.holds > 0 && !directly;
         if let Some(stream) = &frame.stream {
             // Only a numbered frame needs a place; what is not muted is the rule.

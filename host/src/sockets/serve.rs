@@ -1,7 +1,7 @@
 //! The task of one connection: reads frames, calls the component for them one
 //! after the other, and writes what the hub has for the client.
 
-use super::{Connection, Hub};
+use super::{Connection, Frame, Hub};
 use crate::{
     capability::Context,
     component::{
@@ -11,7 +11,7 @@ use crate::{
         registry::Slot,
     },
 };
-use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, close_code};
+use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
 use futures_util::{
     SinkExt, StreamExt,
     stream::{SplitSink, SplitStream},
@@ -20,7 +20,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::{sync::mpsc, task::JoinHandle, time::sleep_until};
+use tokio::{task::JoinHandle, time::sleep_until};
 use tokio_tungstenite::tungstenite;
 use tokio_util::sync::CancellationToken;
 
@@ -64,17 +64,10 @@ enum Purpose {
 type Call = JoinHandle<Option<Result<(), Failure>>>;
 
 /// Runs a connection to its end.
-pub async fn serve(
-    socket: WebSocket,
-    connection: Arc<Connection>,
-    frames: mpsc::Receiver<Utf8Bytes>,
-    opening: Opening,
-    served: Served,
-) {
+pub async fn serve(socket: WebSocket, connection: Arc<Connection>, opening: Opening, served: Served) {
     let (sink, stream) = socket.split();
     served.hub.add(&connection);
-    let mut task =
-        Task { sink, frames, connection, served, calling: None, gap_after: None, stopping: false, pending: None };
+    let mut task = Task { sink, connection, served, calling: None, gap_after: None, stopping: false, pending: None };
     task.call(Event::Opened(opening), Purpose::Open);
     let (code, heard) = task.run(stream).await;
     task.finish(code, heard).await;
@@ -82,7 +75,6 @@ pub async fn serve(
 
 struct Task {
     sink: SplitSink<WebSocket, Message>,
-    frames: mpsc::Receiver<Utf8Bytes>,
     connection: Arc<Connection>,
     served: Served,
     calling: Option<(Call, Purpose)>,
@@ -121,8 +113,10 @@ impl Task {
                 done = async { match calling { Some((call, _)) => call.await, None => std::future::pending().await } } => {
                     self.called(done.ok().flatten());
                 }
-                Some(frame) = self.frames.recv() => {
-                    if !self.write(Message::Text(frame)).await {
+                () = std::future::ready(()), if connection.waiting() > 0 => {
+                    if let Some(frame) = connection.next_frame()
+                        && !self.write(frame).await
+                    {
                         return (close_code::ABNORMAL, None);
                     }
                 }
@@ -177,7 +171,8 @@ impl Task {
             self.call(Event::Timer, Purpose::Frame);
             return;
         }
-        let may_fill = self.gap_after.is_none_or(|after| after <= Instant::now()) && self.frames.len() <= MOST_WAITING;
+        let may_fill =
+            self.gap_after.is_none_or(|after| after <= Instant::now()) && self.connection.waiting() <= MOST_WAITING;
         if may_fill && let Some(gap) = self.connection.next_gap() {
             self.gap_after = None;
             self.call(Event::Behind(gap.clone()), Purpose::Gap(gap));
@@ -213,7 +208,7 @@ impl Task {
     fn fail(&self) {
         let live = self.served.slot.live().and_then(|version| version.failure_frame(&self.connection.path));
         let text = live.unwrap_or_else(|| self.connection.failure.clone());
-        self.connection.send(&wit::Outgoing { text, stream: None, number: None, event_id: None });
+        self.connection.send(&Frame::text(text));
     }
 
     /// Some: the client has closed, with this code.
@@ -222,7 +217,7 @@ impl Task {
             Message::Text(text) if text.len() > self.connection.limit() => self.too_large(),
             Message::Binary(bytes) if bytes.len() > self.connection.limit() => self.too_large(),
             Message::Text(text) => self.call(Event::Text(text.to_string()), Purpose::Frame),
-            Message::Binary(_) => self.call(Event::Binary, Purpose::Frame),
+            Message::Binary(bytes) => self.call(Event::Binary(bytes.into()), Purpose::Frame),
             Message::Ping(_) | Message::Pong(_) => (),
             Message::Close(frame) => return Some(frame.map_or(close_code::STATUS, |frame| frame.code)),
         }
@@ -273,8 +268,8 @@ impl Task {
         self.served.hub.remove(&self.connection);
         if let Some(mut stream) = heard {
             let goodbye = async {
-                while let Ok(frame) = self.frames.try_recv() {
-                    self.sink.feed(Message::Text(frame)).await?;
+                while let Some(frame) = self.connection.next_frame() {
+                    self.sink.feed(frame).await?;
                 }
                 let (code, reason) = self.connection.closing().unwrap_or((code, String::new()));
                 self.sink.send(Message::Close(Some(CloseFrame { code, reason: reason.into() }))).await?;

@@ -2,27 +2,28 @@
 
 use super::*;
 
-fn connection() -> (Connection, mpsc::Receiver<Utf8Bytes>) {
+fn connection() -> Connection {
     Connection::new("cs", "/ws", [127, 0, 0, 1].into(), 1024, String::new())
 }
 
-fn frame(number: Option<u64>) -> Outgoing {
+fn frame(number: Option<u64>) -> Frame {
     let text = number.map_or_else(|| "plain".to_owned(), |number| number.to_string());
-    Outgoing { text, stream: Some("s".into()), number, event_id: None }
+    Frame { stream: Some("s".into()), number, ..Frame::text(text) }
 }
 
-fn sent(frames: &mut mpsc::Receiver<Utf8Bytes>) -> Vec<String> {
-    std::iter::from_fn(|| frames.try_recv().ok()).map(|text| text.to_string()).collect()
+fn sent(connection: &Connection) -> Vec<String> {
+    let texts = std::iter::from_fn(|| connection.next_frame());
+    texts.map(|message| message.into_text().expect("text").to_string()).collect()
 }
 
 #[test]
 fn each_number_goes_out_once_and_a_jump_asks_for_what_is_missing() {
-    let (connection, mut frames) = connection();
+    let connection = connection();
     connection.opened();
     for number in [1, 2, 2, 1, 5, 6] {
         connection.broadcast(&frame(Some(number)));
     }
-    assert_eq!(sent(&mut frames), ["1", "2"]);
+    assert_eq!(sent(&connection), ["1", "2"]);
     let gap = connection.next_gap().expect("3 to 6 are missing");
     assert_eq!((gap.after, gap.up_to), (2, 6));
     // One that arrives meanwhile belongs to the gap.
@@ -37,23 +38,23 @@ fn each_number_goes_out_once_and_a_jump_asks_for_what_is_missing() {
     connection.caught_up(&gap);
     assert!(connection.next_gap().is_none());
     connection.broadcast(&frame(Some(8)));
-    assert_eq!(sent(&mut frames), ["3", "4", "5", "6", "7", "8"]);
+    assert_eq!(sent(&connection), ["3", "4", "5", "6", "7", "8"]);
 }
 
 #[test]
 fn what_happens_while_it_opens_leaves_no_hole() {
-    let (connection, mut frames) = connection();
+    let connection = connection();
     connection.broadcast(&frame(Some(11)));
     connection.broadcast(&frame(None));
-    assert_eq!(sent(&mut frames), Vec::<String>::new());
+    assert_eq!(sent(&connection), Vec::<String>::new());
     // The call read a head of 10, and says so at its end.
     connection.set_position("s", 10);
     connection.opened();
-    assert_eq!(sent(&mut frames), ["plain"]);
+    assert_eq!(sent(&connection), ["plain"]);
     let gap = connection.next_gap().expect("11 was heard of");
     assert_eq!((gap.after, gap.up_to), (10, 11));
     // Or it read 11, and there is nothing to do.
-    let (connection, _frames) = self::connection();
+    let connection = self::connection();
     connection.broadcast(&frame(Some(11)));
     connection.set_position("s", 11);
     connection.opened();
@@ -62,24 +63,24 @@ fn what_happens_while_it_opens_leaves_no_hole() {
 
 #[test]
 fn what_is_broadcast_while_it_joins_comes_after_what_it_is_sent() {
-    let (connection, mut frames) = connection();
+    let connection = connection();
     let connection = Arc::new(connection);
     connection.opened();
     let hold = connection.hold();
     connection.broadcast(&frame(Some(1)));
     connection.broadcast(&frame(None));
-    connection.send(&Outgoing { text: "welcome".into(), stream: None, number: None, event_id: None });
+    connection.send(&Frame::text("welcome".into()));
     connection.set_position("s", 0);
-    assert_eq!(sent(&mut frames), ["welcome"]);
+    assert_eq!(sent(&connection), ["welcome"]);
     assert!(connection.next_gap().is_none());
     drop(hold);
-    assert_eq!(sent(&mut frames), ["plain"]);
+    assert_eq!(sent(&connection), ["plain"]);
     assert!(connection.next_gap().is_some());
 }
 
 #[test]
 fn a_number_that_does_not_exist_is_asked_for_once() {
-    let (connection, _frames) = connection();
+    let connection = connection();
     connection.opened();
     connection.catch_up("s", 9);
     let gap = connection.next_gap().expect("up to 9");
@@ -89,21 +90,21 @@ fn a_number_that_does_not_exist_is_asked_for_once() {
 
 #[test]
 fn a_muted_stream_is_silent_until_it_is_taken_back() {
-    let (connection, mut frames) = connection();
+    let connection = connection();
     connection.opened();
     connection.mute("s", true);
     connection.broadcast(&frame(Some(1)));
     connection.broadcast(&frame(None));
-    assert_eq!(sent(&mut frames), Vec::<String>::new());
+    assert_eq!(sent(&connection), Vec::<String>::new());
     assert!(connection.next_gap().is_none());
     connection.set_position("s", 1);
     connection.broadcast(&frame(Some(2)));
-    assert_eq!(sent(&mut frames), ["2"]);
+    assert_eq!(sent(&connection), ["2"]);
 }
 
 #[test]
 fn a_client_that_lets_too_much_wait_is_closed() {
-    let (connection, _frames) = connection();
+    let connection = connection();
     connection.opened();
     for _ in 0..=QUEUE {
         connection.broadcast(&frame(None));
