@@ -26,7 +26,7 @@ pub use checkout::Checkout;
 pub use emulator::Emulator;
 pub use javascript::javascript_guest;
 pub use school::{School, assert_has_keys, course_body, id_of, is_time, nothing, unique, with, without};
-pub use services::{Redis, components, database, fixture, hello, redis, variant};
+pub use services::{Redis, components, database, fixture, hello, installed, redis, variant};
 pub use socket::{Line, Socket, error_code, seq, seqs};
 pub use wire::{State as WireState, Wire};
 

@@ -5,7 +5,7 @@
 //! - `capabilities`: what a component can and cannot do, asked by an attacker.
 //! - `auth`, `courses`, …: the API, endpoint by endpoint.
 //! - `gate`, `deploy`: what new versions have to pass, and how they come and go.
-//! - `sockets`, `sockets_*`: the chat over WebSockets.
+//! - `sockets`, `sockets_*`: the chat over WebSockets, and what is below it.
 //! - `races`, `faults`: many at once, and services that die.
 //! - `cluster`: several hosts over one database, behind a balancer.
 //! - `foreign`: components of the `wasi:http` worlds, in Rust and JavaScript.
@@ -52,6 +52,7 @@ mod sockets_extras;
 mod sockets_frames;
 mod sockets_hub;
 mod sockets_limits;
+mod sockets_protocol;
 mod sockets_resume;
 mod sockets_swap;
 mod statements;

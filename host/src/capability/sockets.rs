@@ -15,6 +15,7 @@ use crate::{
     sockets::{Effect, Hold, Hub},
 };
 use std::sync::{Arc, Weak};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use uuid::Uuid;
 
 /// What one call may ask for.
@@ -99,6 +100,15 @@ fn check(frame: &Outgoing) -> wasmtime::Result<usize> {
     })
 }
 
+/// Some codes stand for what was not sent and are not sent themselves
+/// (RFC 6455, 7.4).
+fn check_code(code: u16) -> wasmtime::Result<()> {
+    if CloseCode::from(code).is_allowed() {
+        return Ok(());
+    }
+    Err(wasmtime::format_err!("{code} is no code that a connection can be closed with"))
+}
+
 impl sockets::Host for Call {}
 
 impl Host for Call {
@@ -113,10 +123,12 @@ impl Host for Call {
     }
 
     async fn close(&mut self, connection: String, code: u16, reason: String) -> wasmtime::Result<()> {
+        check_code(code)?;
         self.ask(reason.len(), || Some(Effect::Close(id(&connection)?, code, reason)))
     }
 
     async fn close_room(&mut self, room: String, code: u16, reason: String) -> wasmtime::Result<()> {
+        check_code(code)?;
         self.ask(reason.len(), || Some(Effect::CloseRoom(room, code, reason)))
     }
 

@@ -14,11 +14,22 @@ use crate::{
     sockets::{self, Connection, Opening, Served},
 };
 use axum::{
-    extract::{FromRequestParts, WebSocketUpgrade},
+    body::Body,
+    extract::Request,
     http::{HeaderValue, StatusCode, header, request::Parts},
     response::Response,
 };
+use hyper::upgrade::OnUpgrade;
+use hyper_util::{rt::TokioIo, server::conn::auto::upgrade::downcast};
 use std::{net::IpAddr, sync::Arc};
+use tokio::net::TcpStream;
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{
+        handshake::server::create_response_with_body,
+        protocol::{Role, WebSocketConfig},
+    },
+};
 
 /// Of the buffers that a connection has for good: frames are small.
 const BUFFER_BYTES: usize = 2 << 10;
@@ -57,7 +68,7 @@ impl Gateway {
         caller: Result<Known, Refused>,
     ) -> Result<Response, Refusal> {
         let frame_limit = version.frame_limit(path).unwrap_or_default();
-        let upgrade = WebSocketUpgrade::from_request_parts(parts, &()).await.map_err(|_| {
+        let (response, upgrade) = accept(parts).ok_or_else(|| {
             let message = "This path is for WebSocket connections: the request is not one that opens one.";
             Refusal::new(StatusCode::BAD_REQUEST, "VALIDATION_ERROR", message)
                 .header(header::UPGRADE, HeaderValue::from_static("websocket"))
@@ -74,15 +85,35 @@ impl Gateway {
             connection.bind(user, user.principal.role.clone());
         }
         let served = Served { hub: Arc::clone(&self.shared.hub), slot, timing: self.timing, stop: self.stop.clone() };
-        let upgrade = upgrade
-            .read_buffer_size(BUFFER_BYTES)
-            .write_buffer_size(0)
-            .max_write_buffer_size(MAX_WRITE_BUFFER_BYTES)
-            .max_message_size(frame_limit)
-            .max_frame_size(frame_limit);
         let connection = Arc::new(connection);
-        Ok(upgrade.on_upgrade(move |socket| sockets::serve(socket, connection, opening, served)))
+        tokio::spawn(async move {
+            // A client that is gone by now has seen nothing of a connection.
+            if let Some(socket) = socket(upgrade, frame_limit).await {
+                sockets::serve(socket, connection, opening, served).await;
+            }
+        });
+        Ok(response)
     }
+}
+
+/// The answer to a request that opens a connection, and the way to it.
+fn accept(parts: &mut Parts) -> Option<(Response, OnUpgrade)> {
+    let request = Request::from_parts(parts.clone(), ());
+    let response = create_response_with_body(&request, Body::empty).ok()?;
+    Some((response, parts.extensions.remove()?))
+}
+
+/// The bare connection: nothing of what HTTP needed is kept.
+async fn socket(upgrade: OnUpgrade, frame_limit: usize) -> Option<WebSocketStream<TcpStream>> {
+    let upgraded = downcast::<TokioIo<TcpStream>>(upgrade.await.ok()?).ok()?;
+    let config = WebSocketConfig::default()
+        .read_buffer_size(BUFFER_BYTES)
+        .write_buffer_size(0)
+        .max_write_buffer_size(MAX_WRITE_BUFFER_BYTES)
+        .max_message_size(Some(frame_limit))
+        .max_frame_size(Some(frame_limit));
+    let (stream, read) = (upgraded.io.into_inner(), upgraded.read_buf.to_vec());
+    Some(WebSocketStream::from_partially_read(stream, read, Role::Server, Some(config)).await)
 }
 
 fn gone() -> Refusal {

@@ -10,7 +10,6 @@ use crate::{
     capability::tokens::verify::Verified,
     component::bindings::{http::Caller, sockets::Gap},
 };
-use axum::extract::ws::Message;
 use std::{
     collections::{HashMap, VecDeque},
     net::IpAddr,
@@ -18,6 +17,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 use tokio::sync::Notify;
+use tokio_tungstenite::tungstenite::Message;
 use uuid::Uuid;
 
 /// Frames that wait for a client; one that lets more wait is too slow.

@@ -2,7 +2,7 @@
 //! many of them get it.
 
 use crate::component::bindings::sockets::{Content, Outgoing};
-use axum::extract::ws::Message;
+use tokio_tungstenite::tungstenite::Message;
 
 #[derive(Clone)]
 pub struct Frame {

@@ -1,5 +1,8 @@
 //! The task of one connection: reads frames, calls the component for them one
 //! after the other, and writes what the hub has for the client.
+//!
+//! A client is read again when what it sent before has been answered: once its
+//! close is read, the protocol lets nothing be written any more.
 
 use super::{Connection, Frame, Hub};
 use crate::{
@@ -11,23 +14,35 @@ use crate::{
         registry::Slot,
     },
 };
-use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
-use futures_util::{
-    SinkExt, StreamExt,
-    stream::{SplitSink, SplitStream},
-};
+use futures_util::{SinkExt, StreamExt};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::{task::JoinHandle, time::sleep_until};
-use tokio_tungstenite::tungstenite;
+use tokio::{io::AsyncWriteExt, net::TcpStream, task::JoinHandle, time::sleep_until};
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{Error, Message, error::ProtocolError, protocol::CloseFrame},
+};
 use tokio_util::sync::CancellationToken;
 
 pub use wit::Opening;
 
-/// No word for too long.
-const SILENT: u16 = 4408;
+/// Close codes (RFC 6455, 7.4.1).
+mod code {
+    pub const AWAY: u16 = 1001;
+    pub const PROTOCOL: u16 = 1002;
+    /// Never sent: the client's close had none.
+    pub const NONE: u16 = 1005;
+    /// Never sent: there was no close.
+    pub const ABNORMAL: u16 = 1006;
+    pub const NOT_UTF8: u16 = 1007;
+    pub const TOO_LARGE: u16 = 1009;
+    pub const FAILED: u16 = 1011;
+    /// No word for too long.
+    pub const SILENT: u16 = 4408;
+}
+
 /// For a client to answer a close, and for a slow one to take what it is sent
 /// before.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -58,89 +73,109 @@ pub struct Served {
 enum Purpose {
     Open,
     Frame,
+    Timer,
     Gap(wit::Gap),
 }
 
+impl Purpose {
+    /// The client has sent something, and may wait for what comes of it.
+    fn is_answer(&self) -> bool {
+        matches!(self, Purpose::Open | Purpose::Frame)
+    }
+}
+
 type Call = JoinHandle<Option<Result<(), Failure>>>;
+type Socket = WebSocketStream<TcpStream>;
+
+/// How a connection came to its end.
+enum End {
+    /// The client has still to be told.
+    Ours,
+    /// The client has closed, with this code.
+    Theirs(u16),
+    /// There is nobody any more.
+    Gone,
+}
 
 /// Runs a connection to its end.
-pub async fn serve(socket: WebSocket, connection: Arc<Connection>, opening: Opening, served: Served) {
-    let (sink, stream) = socket.split();
+pub async fn serve(mut socket: Socket, connection: Arc<Connection>, opening: Opening, served: Served) {
     served.hub.add(&connection);
-    let mut task = Task { sink, connection, served, calling: None, gap_after: None, stopping: false, pending: None };
+    let mut task = Task { connection, served, calling: None, gap_after: None, stopping: false, pending: None };
     task.call(Event::Opened(opening), Purpose::Open);
-    let (code, heard) = task.run(stream).await;
-    task.finish(code, heard).await;
+    let end = task.run(&mut socket).await;
+    task.finish(socket, end).await;
 }
 
 struct Task {
-    sink: SplitSink<WebSocket, Message>,
     connection: Arc<Connection>,
     served: Served,
     calling: Option<(Call, Purpose)>,
     gap_after: Option<Instant>,
     stopping: bool,
-    /// A frame that came while a call ran, and waits for its turn.
+    /// A frame that waits for its turn.
     pending: Option<Message>,
 }
 
 impl Task {
-    /// Returns the code that the connection ended with, and the reading side if
-    /// the client still has to be told.
-    async fn run(&mut self, mut stream: SplitStream<WebSocket>) -> (u16, Option<SplitStream<WebSocket>>) {
+    async fn run(&mut self, socket: &mut Socket) -> End {
         let mut heard = Instant::now();
         let mut ping_at = heard + self.served.timing.heartbeat;
         loop {
             if self.calling.is_none() {
                 if self.connection.is_stranded() {
-                    self.connection.close(close_code::ERROR, "the service failed");
+                    self.connection.close(code::ERROR, "the service failed");
                 }
-                if let Some((code, _)) = self.connection.closing() {
-                    return (code, Some(stream));
+                if self.connection.closing().is_some() {
+                    return End::Ours;
                 }
             }
             self.begin_next();
-            let next = self.next_look(heard, ping_at);
+            let is_answering = self.pending.is_some() || self.calling.as_ref().is_some_and(|(_, why)| why.is_answer());
+            // Who is not read cannot be heard, and is not silent.
+            let silent = (!is_answering).then_some(heard + self.served.timing.timeout);
+            let next = self.next_look(silent, ping_at);
             let (calling, connection) = (&mut self.calling, &self.connection);
-            // Also while a call runs, so that a client which answers pings is heard:
-            // one frame may wait.
-            let may_read = self.pending.is_none();
+            let waiting = connection.waiting() > 0;
             tokio::select! {
+                biased;
                 () = self.served.stop.cancelled(), if !self.stopping => {
                     self.stopping = true;
-                    connection.close(close_code::AWAY, "the server is stopping");
+                    connection.close(code::AWAY, "the server is stopping");
                 }
                 done = async { match calling { Some((call, _)) => call.await, None => std::future::pending().await } } => {
+                    if is_answering {
+                        heard = Instant::now();
+                    }
                     self.called(done.ok().flatten());
                 }
-                () = std::future::ready(()), if connection.waiting() > 0 => {
+                () = std::future::ready(()), if waiting => {
                     if let Some(frame) = connection.next_frame()
-                        && !self.write(frame).await
+                        && !self.write(socket, frame).await
                     {
-                        return (close_code::ABNORMAL, None);
+                        return End::Gone;
                     }
                 }
                 () = connection.wake.notified() => (),
-                message = stream.next(), if may_read => {
+                message = socket.next(), if !is_answering => {
                     heard = Instant::now();
                     match message {
                         Some(Ok(message @ (Message::Text(_) | Message::Binary(_)))) => self.pending = Some(message),
-                        Some(Ok(message)) => {
-                            if let Some(code) = self.read(message) {
-                                return (code, None);
-                            }
+                        Some(Ok(Message::Close(frame))) => {
+                            return End::Theirs(frame.map_or(code::NONE, |frame| frame.code.into()));
                         }
-                        Some(Err(error)) => return self.broken(error, stream),
-                        None => return (close_code::ABNORMAL, None),
+                        // The protocol answers pings by itself.
+                        Some(Ok(_)) => (),
+                        Some(Err(error)) => return self.broken(&error),
+                        None => return End::Gone,
                     }
                 }
                 () = sleep_until(next.into()) => {
-                    if heard.elapsed() >= self.served.timing.timeout {
-                        self.connection.close(SILENT, "no sign of life");
+                    if silent.is_some_and(|silent| silent <= Instant::now()) {
+                        connection.close(code::SILENT, "no sign of life");
                     } else if Instant::now() >= ping_at {
                         ping_at = Instant::now() + self.served.timing.heartbeat;
-                        if !self.write(Message::Ping(Default::default())).await {
-                            return (close_code::ABNORMAL, None);
+                        if !self.write(socket, Message::Ping(Default::default())).await {
+                            return End::Gone;
                         }
                     }
                 }
@@ -148,11 +183,10 @@ impl Task {
         }
     }
 
-    fn next_look(&self, heard: Instant, ping_at: Instant) -> Instant {
-        let silent = heard + self.served.timing.timeout;
+    fn next_look(&self, silent: Option<Instant>, ping_at: Instant) -> Instant {
         let timer = self.connection.timer().filter(|_| self.calling.is_none());
         let gap = self.gap_after.filter(|_| self.calling.is_none());
-        [Some(silent), Some(ping_at), timer, gap].into_iter().flatten().min().unwrap_or(silent)
+        [silent, timer, gap].into_iter().flatten().fold(ping_at, Instant::min)
     }
 
     /// Begins the next call, if one is due: what the client sends goes before
@@ -168,7 +202,7 @@ impl Task {
             }
         }
         if self.connection.take_timer() {
-            self.call(Event::Timer, Purpose::Frame);
+            self.call(Event::Timer, Purpose::Timer);
             return;
         }
         let may_fill =
@@ -192,15 +226,15 @@ impl Task {
             Purpose::Open if well => self.connection.opened(),
             Purpose::Open => {
                 self.fail();
-                self.connection.close(close_code::ERROR, "the service failed");
+                self.connection.close(code::FAILED, "the service failed");
             }
             Purpose::Gap(gap) if well => self.connection.caught_up(&gap),
             Purpose::Gap(gap) => {
                 self.gap_after = Some(Instant::now() + GAP_PAUSE);
                 self.connection.not_caught_up(&gap);
             }
-            Purpose::Frame if well => (),
-            Purpose::Frame => self.fail(),
+            Purpose::Frame | Purpose::Timer if well => (),
+            Purpose::Frame | Purpose::Timer => self.fail(),
         }
     }
 
@@ -211,74 +245,89 @@ impl Task {
         self.connection.send(&Frame::text(text));
     }
 
-    /// Some: the client has closed, with this code.
-    fn read(&mut self, message: Message) -> Option<u16> {
+    /// A frame whose turn it is.
+    fn read(&mut self, message: Message) {
+        if message.len() > self.connection.limit() {
+            return self.connection.close(code::TOO_LARGE, "the frame is too large");
+        }
         match message {
-            Message::Text(text) if text.len() > self.connection.limit() => self.too_large(),
-            Message::Binary(bytes) if bytes.len() > self.connection.limit() => self.too_large(),
             Message::Text(text) => self.call(Event::Text(text.to_string()), Purpose::Frame),
             Message::Binary(bytes) => self.call(Event::Binary(bytes.into()), Purpose::Frame),
-            Message::Ping(_) | Message::Pong(_) => (),
-            Message::Close(frame) => return Some(frame.map_or(close_code::STATUS, |frame| frame.code)),
+            _ => (),
         }
-        None
-    }
-
-    fn too_large(&self) {
-        self.connection.close(close_code::SIZE, "the frame is too large");
     }
 
     /// What cannot be read: a frame that is too large, or against the protocol.
-    fn broken(&self, error: axum::Error, stream: SplitStream<WebSocket>) -> (u16, Option<SplitStream<WebSocket>>) {
-        use tungstenite::Error;
-        let code = match error.into_inner().downcast::<Error>().map(|error| *error) {
-            Ok(Error::Capacity(_)) => close_code::SIZE,
-            Ok(Error::Utf8(_)) => close_code::INVALID,
-            Ok(Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake)) => {
-                return (close_code::ABNORMAL, None);
-            }
-            Ok(Error::Protocol(_)) => close_code::PROTOCOL,
-            _ => return (close_code::ABNORMAL, None),
+    fn broken(&self, error: &Error) -> End {
+        let code = match error {
+            Error::Capacity(_) => code::TOO_LARGE,
+            Error::Utf8(_) => code::NOT_UTF8,
+            Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => return End::Gone,
+            Error::Protocol(_) => code::PROTOCOL,
+            _ => return End::Gone,
         };
         self.connection.close(code, "");
-        (code, Some(stream))
+        End::Ours
     }
 
     /// False if the connection is broken, or the client takes nothing for as
     /// long as it may be silent. One that is only slow gets what waits for it
     /// and then the reason why there is no more.
-    async fn write(&mut self, message: Message) -> bool {
-        let stop = self.served.stop.clone();
+    async fn write(&self, socket: &mut Socket, message: Message) -> bool {
         let stopped = async {
-            stop.cancelled().await;
+            self.served.stop.cancelled().await;
             tokio::time::sleep(CLOSE_TIMEOUT).await;
         };
         tokio::select! {
-            sent = tokio::time::timeout(self.served.timing.timeout, self.sink.send(message)) => matches!(sent, Ok(Ok(()))),
+            sent = tokio::time::timeout(self.served.timing.timeout, socket.send(message)) => matches!(sent, Ok(Ok(()))),
             () = stopped => false,
         }
     }
 
     /// Says goodbye, takes the connection out of everything, and tells the
     /// component.
-    async fn finish(mut self, code: u16, heard: Option<SplitStream<WebSocket>>) {
+    async fn finish(mut self, mut socket: Socket, end: End) {
+        if let End::Theirs(_) = end {
+            // The answer to a close: the same.
+            let _ = tokio::time::timeout(CLOSE_TIMEOUT, socket.flush()).await;
+        }
         if let Some((call, _)) = self.calling.take() {
             let _ = call.await;
         }
         self.served.hub.remove(&self.connection);
-        if let Some(mut stream) = heard {
-            let goodbye = async {
-                while let Some(frame) = self.connection.next_frame() {
-                    self.sink.feed(frame).await?;
-                }
-                let (code, reason) = self.connection.closing().unwrap_or((code, String::new()));
-                self.sink.send(Message::Close(Some(CloseFrame { code, reason: reason.into() }))).await?;
-                while let Some(Ok(_)) = stream.next().await {}
-                Ok::<(), axum::Error>(())
-            };
-            let _ = tokio::time::timeout(CLOSE_TIMEOUT, goodbye).await;
-        }
+        let code = match end {
+            End::Ours => {
+                let (code, reason) = self.connection.closing().unwrap_or((code::FAILED, String::new()));
+                let _ = tokio::time::timeout(CLOSE_TIMEOUT, self.part(&mut socket, code, reason)).await;
+                code
+            }
+            End::Theirs(code) => code,
+            End::Gone => code::ABNORMAL,
+        };
+        drop(socket);
         let _ = call(&self.served.slot, &self.connection, Event::Closed(code)).await;
+    }
+
+    /// Sends what waits and the close, and reads on until the client has answered
+    /// or gone: who ends a connection with something unread takes back what has
+    /// not arrived yet.
+    async fn part(&self, socket: &mut Socket, code: u16, reason: String) -> Result<(), Error> {
+        while let Some(frame) = self.connection.next_frame() {
+            socket.feed(frame).await?;
+        }
+        socket.send(Message::Close(Some(CloseFrame { code: code.into(), reason: reason.into() }))).await?;
+        loop {
+            match socket.next().await {
+                Some(Ok(Message::Close(_))) => return Ok(()),
+                Some(Ok(_)) => (),
+                // There are no more frames to be found in what comes.
+                Some(Err(_)) | None => break,
+            }
+        }
+        let stream = socket.get_mut();
+        stream.shutdown().await?;
+        tokio::io::copy(stream, &mut tokio::io::sink()).await?;
+        Ok(())
     }
 }
 
