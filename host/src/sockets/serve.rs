@@ -123,7 +123,7 @@ impl Task {
         loop {
             if self.calling.is_none() {
                 if self.connection.is_stranded() {
-                    self.connection.close(code::ERROR, "the service failed");
+                    self.connection.close(code::FAILED, "the service failed");
                 }
                 if self.connection.closing().is_some() {
                     return End::Ours;
