@@ -6,9 +6,11 @@
 //!   swaps.
 //! - `guest`, `socket`: a client of the chat.
 
+mod crowd;
 mod guest;
 mod schedules;
 mod socket;
+mod traffic;
 
 use crate::{
     place::{self, Scratch},
@@ -59,15 +61,33 @@ pub async fn run(plan: &Plan, seconds: u64, rounds: u64, seed: u64) -> Result<()
     Ok(())
 }
 
+/// What may not happen, in any part.
+#[derive(Default)]
+struct Counts {
+    /// Sockets that ended although nobody wanted it.
+    disconnects: u64,
+    /// Messages that somebody did not get once and in order.
+    lost: u64,
+}
+
 async fn prove(ground: &Ground<'_>, plan: &Plan, time: Duration, rounds: u64) -> Result<Report> {
     let mut report = Report::default();
     let wants = |part| plan.only.is_none_or(|only| only == part);
-    let _ = (time, rounds, Part::Crowd, Part::Traffic, plan.sockets);
     if wants(Part::Schedules) {
         let outcome = schedules::run(ground, plan.schedules).await;
         if let Some(outcome) = report.part("what faults do", outcome) {
             outcome.tell(&mut report);
         }
     }
+    let mut counts = Vec::new();
+    if wants(Part::Crowd) {
+        counts.push(crowd::run(ground, plan.sockets, rounds, &mut report).await);
+    }
+    if wants(Part::Traffic) {
+        counts.push(traffic::run(ground, plan.sockets, time, rounds, &mut report).await);
+    }
+    let sum = |read: fn(&Counts) -> u64| counts.iter().map(read).sum::<u64>();
+    report.count("disconnects", sum(|counts| counts.disconnects));
+    report.count("lost", sum(|counts| counts.lost));
     Ok(report)
 }

@@ -101,6 +101,10 @@ impl Drop for Process {
 }
 
 impl Process {
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn kill(mut self) -> Result<()> {
         self.child.kill()?;
         self.child.wait()?;
@@ -201,6 +205,15 @@ pub fn marked(artifact: &[u8], seed: u64, number: u64) -> Vec<u8> {
 
 fn first_file(message: &Value) -> Option<String> {
     Some(message.get("filenames")?.get(0)?.as_str()?.to_owned())
+}
+
+/// Lets this process, and those that it starts, open as many files as it may:
+/// each socket is one, here and in the host. Returns how many.
+pub fn open_many_files() -> Result<u64> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).context("cannot open more files")?;
+    Ok(maximum.unwrap_or(u64::MAX))
 }
 
 /// Starts the host on a free port and waits until it answers.

@@ -55,8 +55,7 @@ impl Artifacts {
         })
     }
 
-    /// An artifact that does the same and that no host has seen yet: a custom
-    /// section at the end makes it another version.
+    /// An artifact that does the same and that no host has seen yet.
     pub fn fresh(&self, artifact: &[u8]) -> Vec<u8> {
         place::marked(artifact, self.seed, self.made.fetch_add(1, SeqCst))
     }
