@@ -65,12 +65,14 @@ impl Quiet {
     }
 }
 
-pub async fn run(ground: &Ground<'_>, sockets: usize, rounds: u64, report: &mut Report) -> Counts {
+/// None: no socket was open.
+pub async fn run(ground: &Ground<'_>, sockets: usize, rounds: u64, report: &mut Report) -> Option<Counts> {
     let mut found = Found::default();
     let outcome = work(ground, sockets, rounds, &mut found).await;
     report.part("all of the crowd", outcome);
     found.tell(report);
-    Counts { disconnects: found.disconnects, lost: found.resumes.iter().map(|resume| resume.lost + resume.wrong).sum() }
+    let lost = found.resumes.iter().map(|resume| resume.lost + resume.wrong).sum();
+    (!found.steps.is_empty()).then_some(Counts { disconnects: found.disconnects, lost })
 }
 
 async fn work(ground: &Ground<'_>, sockets: usize, rounds: u64, found: &mut Found) -> Result<()> {
@@ -144,7 +146,9 @@ async fn load(host: &Host, name: &str) -> Result<f64> {
 impl Found {
     fn tell(&self, report: &mut Report) {
         let open = self.steps.iter().filter_map(|steps| steps.points.last()).map(|point| point.0).fold(0.0, f64::max);
-        report.set("sockets", (open > 0.0).then_some(open));
+        if open > 0.0 {
+            report.count("sockets", open as u64);
+        }
         self.tell_memory(report);
         self.tell_cpu(report);
         self.tell_resumes(report);

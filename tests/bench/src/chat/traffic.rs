@@ -70,12 +70,20 @@ struct Scene<'a> {
     beside: &'a Clients,
 }
 
-pub async fn run(ground: &Ground<'_>, sockets: usize, time: Duration, rounds: u64, report: &mut Report) -> Counts {
+/// None: no round came to its end.
+pub async fn run(
+    ground: &Ground<'_>,
+    sockets: usize,
+    time: Duration,
+    rounds: u64,
+    report: &mut Report,
+) -> Option<Counts> {
     let mut found = Found::default();
     let outcome = work(ground, sockets.min(BESIDE), time, rounds, &mut found).await;
     report.part("all of the traffic", outcome);
     found.tell(report, time);
-    Counts { disconnects: found.disconnects, lost: found.measured().map(|measured| measured.verdict.lost()).sum() }
+    let lost = found.measured().map(|measured| measured.verdict.lost()).sum();
+    (!found.rounds.is_empty()).then_some(Counts { disconnects: found.disconnects, lost })
 }
 
 async fn work(ground: &Ground<'_>, beside: usize, time: Duration, rounds: u64, found: &mut Found) -> Result<()> {
@@ -182,10 +190,10 @@ impl Found {
         let is_there = !self.rounds.is_empty();
         report.set("durable_per_second", is_there.then(|| median(rates.clone())));
         report.set("durable_p99_ms", is_there.then(|| median(p99.clone())));
-        report.set("swaps", is_there.then_some(self.swaps as f64));
         if !is_there {
             return;
         }
+        report.count("swaps", self.swaps);
         for (what, values, unit) in [
             ("stored messages, full load", rates, "/s"),
             ("guest to admin, full load: p50", values(|round| round.full.p50_ms), "ms"),
