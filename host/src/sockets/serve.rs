@@ -103,7 +103,9 @@ pub async fn serve(mut socket: Socket, connection: Arc<Connection>, opening: Ope
     let mut task = Task { connection, served, calling: None, gap_after: None, stopping: false, pending: None };
     task.call(Event::Opened(opening), Purpose::Open);
     let end = task.run(&mut socket).await;
-    task.finish(socket, end).await;
+    // In a box: what the end needs is more than all else, and would be part of
+    // each connection from its beginning.
+    Box::pin(task.finish(socket, end)).await;
 }
 
 struct Task {
