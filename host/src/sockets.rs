@@ -180,6 +180,12 @@ impl Hub {
         self.rooms.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
     }
 
+    /// Whether somebody of this host is in that room.
+    fn has_room(&self, component: &str, room: &str) -> bool {
+        let rooms = self.rooms.read().unwrap_or_else(PoisonError::into_inner);
+        rooms.contains_key(&(component.to_owned(), room.to_owned()))
+    }
+
     /// Whether this host has broadcast an event of this name.
     pub fn has_seen(&self, component: &str, event: &str) -> bool {
         self.seen.contains_key(&(component.to_owned(), String::new(), event.to_owned()))

@@ -54,7 +54,6 @@ async fn tell(pool: &Pool, node: Uuid, told: &BTreeSet<Room>, now: &BTreeSet<Roo
 
 /// Those of the rooms that somebody is in: of this host as of now.
 pub async fn present(shared: &Shared, component: &str, rooms: &[String]) -> anyhow::Result<Vec<String>> {
-    let here = shared.hub.rooms(component);
     let mut lease = shared.owner.get().await?;
     let select = "select distinct r.room from deploy.rooms r join deploy.nodes n on n.id = r.node
                   where r.component = $1 and r.room = any($2) and r.node is distinct from $3
@@ -66,5 +65,7 @@ pub async fn present(shared: &Shared, component: &str, rooms: &[String]) -> anyh
         .fetch_all(lease.connection())
         .await?;
     lease.give_back();
-    Ok(rooms.iter().filter(|room| here.contains(room) || elsewhere.contains(room)).cloned().collect())
+    let elsewhere: BTreeSet<&String> = elsewhere.iter().collect();
+    let is_present = |room: &&String| shared.hub.has_room(component, room) || elsewhere.contains(room);
+    Ok(rooms.iter().filter(is_present).cloned().collect())
 }
