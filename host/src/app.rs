@@ -62,6 +62,7 @@ impl App {
     /// is told where the control API listens, once it does.
     pub async fn serve(config: Config, demo: bool, ready: impl FnOnce(Access) + Send) -> Result<()> {
         install_crypto();
+        server::open_many_files();
         let started = Instant::now();
         build_missing(&config).await?;
         let (options, cluster) = connect(&config).await?;

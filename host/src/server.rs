@@ -8,6 +8,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto, graceful::GracefulShutdown},
 };
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::{sync::Arc, time::Duration};
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -21,6 +22,15 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 /// Stays below the files that one process may open on common machines.
 const MAX_CONNECTIONS: usize = 18_000;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Lets this process open as many files as the system permits: each connection
+/// is one, and many a shell begins with a thousand.
+pub fn open_many_files() {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        tracing::warn!(%error, "cannot open more files");
+    }
+}
 
 /// Serves until `stop`, then lets the requests under way finish.
 pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
