@@ -114,13 +114,15 @@ async fn sit(
 ) -> Result<()> {
     let address = host.process.address;
     let alone = if number == last { Some(load(host, "no sockets").await?) } else { None };
+    let steps = steps::climb(host, clients, seats, &format!("host {number}/{last}")).await?;
+    found.steps.push(steps);
+    let Some(alone) = alone else { return Ok(()) };
+    // Not before: their greeting names all chats, and what it took for a moment
+    // would hold the sockets that come after.
     let mut admins = Vec::new();
     for _ in 0..ADMINS {
         admins.push(Desk::open(address, &clients.ended).await?);
     }
-    let steps = steps::climb(host, clients, seats, &format!("host {number}/{last}")).await?;
-    found.steps.push(steps);
-    let Some(alone) = alone else { return Ok(()) };
     let with_sockets = load(host, "all sockets").await?;
     found.cpu = Some(Quiet { alone, with_sockets, sockets: seats.len() });
     for round in 1..=rounds.min(RESUMES) {
@@ -204,8 +206,9 @@ impl Found {
         report.notes.push(format!(
             "resume_all_seconds: all connections are dropped, one message is stored in each chat over HTTP, and all \
              connect again with after_seq, each at a moment drawn from the first {JITTER:?}, without any other bound; \
-             until the last one has its greeting and its message; connections tried again: {}, messages lost: {}, \
-             twice or out of order: {}",
+             until the last one has its greeting and its message; requests to store that came to a busy host: {}, \
+             connections tried again: {}, messages lost: {}, twice or out of order: {}",
+            sum(|resume| resume.busy),
             sum(|resume| resume.again),
             sum(|resume| resume.lost),
             sum(|resume| resume.wrong)

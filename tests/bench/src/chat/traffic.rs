@@ -114,25 +114,30 @@ async fn sit(base: &Base<'_>, seed: u64, beside: usize, time: Duration, rounds: 
 }
 
 async fn repeat(scene: &Scene<'_>, swaps: &mut Swaps, time: Duration, rounds: u64, found: &mut Found) -> Result<()> {
-    scene.measure(Pace::Acknowledged, async { Ok(tokio::time::sleep(WARM_UP).await) }, found).await?;
+    scene.measure(Pace::Acknowledged, pass(WARM_UP), found).await?;
     for round in 1..=rounds {
-        let sleep = || async { Ok(tokio::time::sleep(time).await) };
-        let full = scene.measure(Pace::Acknowledged, sleep(), found).await?;
+        let full = scene.measure(Pace::Acknowledged, pass(time), found).await?;
         tell_progress(round, rounds, "full load", &full);
         let pace = Pace::Every(Duration::from_secs_f64(SENDERS as f64 / (full.per_second * PACED)));
         // As many of the hundred as are due by now.
         let due = (SWAPS * round).div_ceil(rounds) - swaps.done as u64;
         let (paced, swapping) = if round % 2 == 1 {
-            let paced = scene.measure(pace, sleep(), found).await?;
+            let paced = scene.measure(pace, pass(time), found).await?;
             (paced, scene.measure(pace, swaps.make(due, time), found).await?)
         } else {
             let swapping = scene.measure(pace, swaps.make(due, time), found).await?;
-            (scene.measure(pace, sleep(), found).await?, swapping)
+            (scene.measure(pace, pass(time), found).await?, swapping)
         };
         tell_progress(round, rounds, "paced", &paced);
         tell_progress(round, rounds, "paced, swapping", &swapping);
         found.rounds.push(Round { full, paced, swapping });
     }
+    Ok(())
+}
+
+/// Does nothing for a while.
+async fn pass(time: Duration) -> Result<()> {
+    tokio::time::sleep(time).await;
     Ok(())
 }
 
