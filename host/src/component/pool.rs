@@ -20,7 +20,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
-use tokio::sync::{Semaphore, TryAcquireError};
+use tokio::sync::{Semaphore, SemaphorePermit, TryAcquireError};
 use wasmtime::Engine;
 
 /// What a call is made for.
@@ -45,6 +45,8 @@ pub struct Pool {
     limits: Limits,
     deadline: Duration,
     running: Semaphore,
+    /// Of those that run, the ones that are no requests.
+    events: Semaphore,
     warm: Mutex<Vec<Instance>>,
 }
 
@@ -53,7 +55,20 @@ impl Pool {
     pub fn new(engine: Engine, prepared: Prepared, held: Arc<Held>, limits: Limits, call_timeout: Duration) -> Pool {
         let deadline = limits.deadline(call_timeout);
         let running = Semaphore::new(limits.max_calls);
-        Pool { stats: Arc::default(), engine, prepared, held, limits, deadline, running, warm: Mutex::default() }
+        // When thousands of connections begin or end at once, their calls wait
+        // in line for longer than a request would: some places are not for them.
+        let events = Semaphore::new(limits.max_calls - limits.max_calls / 4);
+        Pool {
+            stats: Arc::default(),
+            engine,
+            prepared,
+            held,
+            limits,
+            deadline,
+            running,
+            events,
+            warm: Mutex::default(),
+        }
     }
 
     pub fn limits(&self) -> &Limits {
@@ -88,7 +103,9 @@ impl Pool {
             Question::Request(_) => Duration::from_millis(self.limits.max_wait_ms),
             _ => deadline,
         };
-        let Some(_permit) = self.permit(wait).await else { return (Err(Failure::Busy), Usage::default()) };
+        let Some(_permits) = self.permits(question, wait).await else {
+            return (Err(Failure::Busy), Usage::default());
+        };
         let warm = self.warm.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut instance = match warm {
             Some(instance) => instance,
@@ -121,11 +138,20 @@ impl Pool {
         drop(warm);
     }
 
-    async fn permit(&self, wait: Duration) -> Option<tokio::sync::SemaphorePermit<'_>> {
-        match self.running.try_acquire() {
-            Ok(permit) => Some(permit),
-            Err(TryAcquireError::Closed) => None,
-            Err(TryAcquireError::NoPermits) => tokio::time::timeout(wait, self.running.acquire()).await.ok()?.ok(),
-        }
+    /// Held while a call runs. None: it would have to wait for too long.
+    async fn permits(&self, question: Question<'_>, wait: Duration) -> Option<[Option<SemaphorePermit<'_>>; 2]> {
+        let events = match question {
+            Question::Request(_) => None,
+            _ => Some(permit(&self.events, wait).await?),
+        };
+        Some([events, Some(permit(&self.running, wait).await?)])
+    }
+}
+
+async fn permit(places: &Semaphore, wait: Duration) -> Option<SemaphorePermit<'_>> {
+    match places.try_acquire() {
+        Ok(permit) => Some(permit),
+        Err(TryAcquireError::Closed) => None,
+        Err(TryAcquireError::NoPermits) => tokio::time::timeout(wait, places.acquire()).await.ok()?.ok(),
     }
 }
