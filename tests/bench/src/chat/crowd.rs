@@ -182,7 +182,7 @@ impl Found {
         let (Some(quiet), Some(micros)) = (&self.cpu, micros) else { return };
         report.line("time of the host per socket and second", &[micros], "µs");
         report.notes.push(format!(
-            "cpu_us_per_socket_second: user and system time over {} s in which nothing happens but pings every 30 s \
+            "cpu_us_per_socket_second, measured once: user and system time over {} s in which nothing happens but pings every 30 s \
              and their answers, {:.2} % of one core with {} sockets and {ADMINS} admins, {:.2} % without; {} and \
              Postgres are other processes",
             QUIET.as_secs(),

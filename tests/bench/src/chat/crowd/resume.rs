@@ -11,7 +11,7 @@ use std::{
 };
 use tokio::task::JoinSet;
 
-/// Clients draw a pause up to so long before they come back, as ours do.
+/// Clients draw a pause up to so long before they come back, as clients should.
 pub const JITTER: Duration = Duration::from_secs(1);
 
 /// What a busy host says, and how often it may.
