@@ -50,6 +50,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -61,6 +62,17 @@ const COMPONENT: HeaderName = HeaderName::from_static("x-shema-component");
 /// Address of the socket's other end; set for each connection.
 #[derive(Clone, Copy)]
 pub struct Peer(pub IpAddr);
+
+/// One of the connections that the host accepts, for as long as a clone of this
+/// lives: a WebSocket is one after its request has been answered as well.
+#[derive(Clone)]
+pub struct Place(#[expect(dead_code, reason = "what matters is when it is dropped")] Arc<OwnedSemaphorePermit>);
+
+impl Place {
+    pub fn new(permit: OwnedSemaphorePermit) -> Place {
+        Place(Arc::new(permit))
+    }
+}
 
 pub struct Gateway {
     pub registry: Arc<Registry>,

@@ -1,7 +1,7 @@
 //! Accepts connections and sees them out: bounded patience with slow clients,
 //! and requests in flight are finished when the host stops.
 
-use crate::http::Peer;
+use crate::http::{Peer, Place};
 use axum::{Router, body::Body, extract::Request};
 use hyper::body::Incoming;
 use hyper_util::{
@@ -38,18 +38,19 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(Some(Duration::from_secs(30)));
     let builder = Arc::new(builder);
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let graceful = GracefulShutdown::new();
     loop {
         let accepted = tokio::select! {
-            accepted = accept(&listener, &slots) => accepted,
+            accepted = accept(&listener, &places) => accepted,
             () = stop.cancelled() => break,
         };
-        let Some((stream, peer, slot)) = accepted else { continue };
+        let Some((stream, peer, place)) = accepted else { continue };
         let router = router.clone();
         let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
             let mut request: Request = request.map(Body::new);
             request.extensions_mut().insert(Peer(peer));
+            request.extensions_mut().insert(place.clone());
             router.clone().oneshot(request)
         });
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
@@ -57,7 +58,6 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
         tokio::spawn(async move {
             // What ends a connection early is the client's affair.
             let _ = connection.await;
-            drop(slot);
         });
     }
     drop(listener);
@@ -68,14 +68,14 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
 
 async fn accept(
     listener: &TcpListener,
-    slots: &Arc<Semaphore>,
-) -> Option<(tokio::net::TcpStream, std::net::IpAddr, tokio::sync::OwnedSemaphorePermit)> {
-    let slot = Arc::clone(slots).acquire_owned().await.ok()?;
+    places: &Arc<Semaphore>,
+) -> Option<(tokio::net::TcpStream, std::net::IpAddr, Place)> {
+    let place = Place::new(Arc::clone(places).acquire_owned().await.ok()?);
     match listener.accept().await {
         Ok((stream, peer)) => {
             // Answers are small and whole: waiting for more gains nothing.
             let _ = stream.set_nodelay(true);
-            Some((stream, peer.ip(), slot))
+            Some((stream, peer.ip(), place))
         }
         Err(error) => {
             // Out of files, as a rule: the next try may be luckier, but not at once.

@@ -1,6 +1,6 @@
 //! From a request to a WebSocket.
 
-use super::{Gateway, Line, dispatch};
+use super::{Gateway, Line, Place, dispatch};
 use crate::{
     capability::tokens::verify::{Known, Refused},
     component::{
@@ -31,6 +31,9 @@ use tokio_tungstenite::{
     },
 };
 
+/// Of the connections that a host accepts the rest is for requests, so that no
+/// number of sockets shuts them out.
+const MAX_SOCKETS: usize = 17_000;
 /// Of the buffers that a connection has for good: frames are small.
 const BUFFER_BYTES: usize = 2 << 10;
 /// For one frame: it is written at once, and what waits is in the hub's queue.
@@ -67,6 +70,10 @@ impl Gateway {
         client: IpAddr,
         caller: Result<Known, Refused>,
     ) -> Result<Response, Refusal> {
+        if self.shared.hub.count() >= MAX_SOCKETS {
+            let message = "Too many connections are open; try again in a moment.";
+            return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE", message));
+        }
         let frame_limit = version.frame_limit(path).unwrap_or_default();
         let (response, upgrade) = accept(parts).ok_or_else(|| {
             let message = "This path is for WebSocket connections: the request is not one that opens one.";
@@ -86,7 +93,9 @@ impl Gateway {
         }
         let served = Served { hub: Arc::clone(&self.shared.hub), slot, timing: self.timing, stop: self.stop.clone() };
         let connection = Arc::new(connection);
+        let place = parts.extensions.remove::<Place>();
         tokio::spawn(async move {
+            let _place = place;
             // A client that is gone by now has seen nothing of a connection.
             if let Some(socket) = socket(upgrade, frame_limit).await {
                 sockets::serve(socket, connection, opening, served).await;
