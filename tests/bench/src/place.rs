@@ -83,7 +83,15 @@ impl Postgres {
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGQUIT)?;
         self.cluster.stop().await;
         let path = std::env::var_os("PATH");
-        Ok(Postgres { cluster: Cluster::start(&dir, None, path.as_deref()).await? })
+        let until = Instant::now() + PATIENCE;
+        loop {
+            match Cluster::start(&dir, None, path.as_deref()).await {
+                Ok(cluster) => return Ok(Postgres { cluster }),
+                // What looked after the former one lets go of the directory a moment later.
+                Err(_) if Instant::now() < until => tokio::time::sleep(Duration::from_millis(20)).await,
+                Err(error) => return Err(error),
+            }
+        }
     }
 }
 

@@ -102,8 +102,7 @@ async fn send(connection: &mut Connection, seat: &Seat, busy: &mut u64) -> Resul
         }
         ensure!(answer.status == 201, "status {}: {}", answer.status, String::from_utf8_lossy(answer.body));
         let body: serde_json::Value = serde_json::from_slice(answer.body)?;
-        let message = body["data"].get("message").unwrap_or(&body["data"]);
-        return message["seq"].as_u64().context("a stored message has a number");
+        return body["data"]["message"]["seq"].as_u64().context("a stored message has a number");
     }
     bail!("the host was busy {TRIES} times")
 }
