@@ -7,6 +7,7 @@
 //! - `connection`: one connection, and which frames of a stream it gets.
 //! - `frame`: what is in one, for however many.
 //! - `serve`: the task that reads, writes, and calls.
+//! - `write`: how frames reach the client.
 //! - `channel`: what other hosts tell, and catching up when they could not.
 //! - `guard`: ends connections whose token has ended.
 //! - `presence`: which rooms somebody is in, on any host.
@@ -17,6 +18,7 @@ mod frame;
 mod guard;
 mod presence;
 mod serve;
+mod write;
 
 pub use channel::listen;
 pub use connection::{Bound, Connection, Hold};

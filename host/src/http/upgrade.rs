@@ -36,8 +36,9 @@ use tokio_tungstenite::{
 const MAX_SOCKETS: usize = 17_000;
 /// Of the buffers that a connection has for good: frames are small.
 const BUFFER_BYTES: usize = 2 << 10;
-/// For one frame: it is written at once, and what waits is in the hub's queue.
-const MAX_WRITE_BUFFER_BYTES: usize = 32 << 20;
+/// Of what the protocol sends by itself: answers to the pings of a client that does
+/// not read them. What components send waits in the hub's queue.
+const MAX_WRITE_BUFFER_BYTES: usize = 16 << 10;
 
 impl Gateway {
     /// Opens a connection at an endpoint of `version`.
@@ -112,8 +113,9 @@ fn accept(parts: &mut Parts) -> Option<(Response, OnUpgrade)> {
     Some((response, parts.extensions.remove()?))
 }
 
-/// The bare connection: nothing of what HTTP needed is kept.
-async fn socket(upgrade: OnUpgrade, frame_limit: usize) -> Option<WebSocketStream<TcpStream>> {
+/// The bare connection: nothing of what HTTP needed is kept. On the heap, because a
+/// task has room for each place that a value of it is moved to.
+async fn socket(upgrade: OnUpgrade, frame_limit: usize) -> Option<Box<WebSocketStream<TcpStream>>> {
     let upgraded = downcast::<TokioIo<TcpStream>>(upgrade.await.ok()?).ok()?;
     let config = WebSocketConfig::default()
         .read_buffer_size(BUFFER_BYTES)
@@ -122,7 +124,7 @@ async fn socket(upgrade: OnUpgrade, frame_limit: usize) -> Option<WebSocketStrea
         .max_message_size(Some(frame_limit))
         .max_frame_size(Some(frame_limit));
     let (stream, read) = (upgraded.io.into_inner(), upgraded.read_buf.to_vec());
-    Some(WebSocketStream::from_partially_read(stream, read, Role::Server, Some(config)).await)
+    Some(Box::new(WebSocketStream::from_partially_read(stream, read, Role::Server, Some(config)).await))
 }
 
 fn gone() -> Refusal {

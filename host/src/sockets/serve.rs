@@ -4,7 +4,10 @@
 //! A client is read again when what it sent before has been answered: once its
 //! close is read, the protocol lets nothing be written any more.
 
-use super::{Connection, Frame, Hub};
+use super::{
+    Connection, Frame, Hub,
+    write::{Socket, write},
+};
 use crate::{
     capability::Context,
     component::{
@@ -19,11 +22,8 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::{io::AsyncWriteExt, net::TcpStream, task::JoinHandle, time::sleep_until};
-use tokio_tungstenite::{
-    WebSocketStream,
-    tungstenite::{Error, Message, error::ProtocolError, protocol::CloseFrame},
-};
+use tokio::{io::AsyncWriteExt, task::JoinHandle, time::sleep_until};
+use tokio_tungstenite::tungstenite::{Error, Message, error::ProtocolError, protocol::CloseFrame};
 use tokio_util::sync::CancellationToken;
 
 pub use wit::Opening;
@@ -85,7 +85,6 @@ impl Purpose {
 }
 
 type Call = JoinHandle<Option<Result<(), Failure>>>;
-type Socket = WebSocketStream<TcpStream>;
 
 /// How a connection came to its end.
 enum End {
@@ -98,7 +97,7 @@ enum End {
 }
 
 /// Runs a connection to its end.
-pub async fn serve(mut socket: Socket, connection: Arc<Connection>, opening: Opening, served: Served) {
+pub async fn serve(mut socket: Box<Socket>, connection: Arc<Connection>, opening: Opening, served: Served) {
     served.hub.add(&connection);
     let mut task = Task { connection, served, calling: None, gap_after: None, stopping: false, pending: None };
     task.call(Event::Opened(opening), Purpose::Open);
@@ -281,14 +280,14 @@ impl Task {
             tokio::time::sleep(CLOSE_TIMEOUT).await;
         };
         tokio::select! {
-            sent = tokio::time::timeout(self.served.timing.timeout, socket.send(message)) => matches!(sent, Ok(Ok(()))),
+            sent = tokio::time::timeout(self.served.timing.timeout, write(socket, message)) => matches!(sent, Ok(Ok(()))),
             () = stopped => false,
         }
     }
 
     /// Says goodbye, takes the connection out of everything, and tells the
     /// component.
-    async fn finish(mut self, mut socket: Socket, end: End) {
+    async fn finish(mut self, mut socket: Box<Socket>, end: End) {
         if let End::Theirs(_) = end {
             // The answer to a close: the same.
             let _ = tokio::time::timeout(CLOSE_TIMEOUT, socket.flush()).await;
@@ -315,9 +314,9 @@ impl Task {
     /// not arrived yet.
     async fn part(&self, socket: &mut Socket, code: u16, reason: String) -> Result<(), Error> {
         while let Some(frame) = self.connection.next_frame() {
-            socket.feed(frame).await?;
+            write(socket, frame).await?;
         }
-        socket.send(Message::Close(Some(CloseFrame { code: code.into(), reason: reason.into() }))).await?;
+        write(socket, Message::Close(Some(CloseFrame { code: code.into(), reason: reason.into() }))).await?;
         loop {
             match socket.next().await {
                 Some(Ok(Message::Close(_))) => return Ok(()),
