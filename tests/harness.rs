@@ -84,6 +84,8 @@ pub struct Setup {
     /// The data directory; kept when it is given, so that a host can be
     /// started in it again.
     pub data_dir: Option<PathBuf>,
+    /// How many files the host may open.
+    pub files: Option<u32>,
 }
 
 impl Setup {
@@ -140,7 +142,7 @@ pub fn setup() -> Setup {
         ("RUST_LOG", "info".to_owned()),
     ];
     let environment = pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-    Setup { environment, config: PROBE.to_owned(), replaced: Vec::new(), data_dir: None }
+    Setup { environment, config: PROBE.to_owned(), replaced: Vec::new(), data_dir: None, files: None }
 }
 
 /// The same with what production demands.
@@ -185,7 +187,11 @@ impl Host {
         if !given {
             warm_up(&data_dir);
         }
-        let mut command = Command::new(env!("CARGO_BIN_EXE_shema"));
+        let shema = env!("CARGO_BIN_EXE_shema");
+        let mut command = Command::new(if setup.files.is_some() { "prlimit" } else { shema });
+        if let Some(files) = setup.files {
+            command.arg(format!("--nofile={files}:{files}")).arg(shema);
+        }
         command.current_dir(&data_dir).arg("serve").env_clear();
         for name in ["PATH", "HOME", "CARGO_HOME", "RUSTUP_HOME"] {
             command.envs(std::env::var_os(name).map(|value| (name, value)));

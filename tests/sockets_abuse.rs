@@ -5,11 +5,11 @@ use crate::{
     harness::{Chat, Host, Line, Socket, seq, seqs, setup, until},
     sockets::WS,
 };
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, future::join_all, stream};
 use serde_json::json;
 use std::{
     net::SocketAddr,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 use tokio::{
@@ -103,13 +103,16 @@ async fn a_client_that_does_not_read_is_shown_out_and_costs_a_bounded_amount() {
     }
     // More than the system's buffers and the queue hold together.
     let (last, longest) = (1600, "😀".repeat(1000));
+    let sent = AtomicU64::new(0);
     chat.hears(&admin, "warm up").await;
     let before = memory(&host);
-    // One after the other: who misses one that is overtaken gets it and what follows
-    // when there is room again, and lets nothing wait.
-    for _ in 1..last {
-        chat.hears(&admin, &longest).await;
-    }
+    // Several at once, so that messages overtake each other.
+    let writer = async || {
+        while sent.fetch_add(1, Ordering::Relaxed) < last - 1 {
+            chat.hears(&admin, &longest).await;
+        }
+    };
+    join_all((0..6).map(|_| writer())).await;
     assert_eq!(healthy.seqs(last).await, (1..=last).collect::<Vec<_>>());
     let after = memory(&host);
     assert!(after < before + 96 * 1024, "{before} KiB, and then {after}");

@@ -16,7 +16,7 @@ async fn host() -> Host {
 }
 
 async fn host_with(setup: Setup) -> Host {
-    let config = "\n[components.echo]\nmounts = [\"/echo\"]\n[components.echo.grants]\nsockets = [\"echo:*\"]\n";
+    let config = "\n[components.echo]\nmounts = [\"/echo\"]\ngrants.sockets = [\"echo:*\"]\n";
     let host = Host::start(setup.config(config));
     host.deploy("echo", &echo(), "").await.is(201);
     host
@@ -321,4 +321,60 @@ async fn a_channel_that_is_granted_later_is_heard_from_the_next_deploy_on() {
         tokio::time::timeout(std::time::Duration::from_millis(200), one.hears()).await.ok()
     };
     assert_eq!(until("the channel to be heard", heard).await, "published later:b heard");
+}
+
+#[tokio::test]
+async fn no_number_of_connections_shuts_requests_out() {
+    let host = host_with(Setup { files: Some(320), ..setup() }).await;
+    let mut lines = Vec::new();
+    let refused = loop {
+        match host.upgrade("/echo/plain", &[]).await {
+            Ok((line, _)) => lines.push(line),
+            Err(refused) => break refused,
+        }
+    };
+    refused.fails(503, "SERVICE_UNAVAILABLE");
+    // Of 320 files three quarters are for connections; fifteen of sixteen of those
+    // for sockets. A few may come while others are on their way.
+    assert!((225..235).contains(&lines.len()), "{}", lines.len());
+    for _ in 0..50 {
+        host.api().get("/echo?hello").await.is(200);
+    }
+    // A place is free when its connection has ended.
+    lines.truncate(100);
+    for _ in 0..50 {
+        let again = async || host.upgrade("/echo/plain", &[]).await.ok();
+        lines.push(until("a place to be free", again).await.0);
+    }
+}
+
+#[tokio::test]
+async fn calls_for_connections_leave_places_for_requests() {
+    let few = "[components.echo.limits]\nmax_calls = 4\nmax_wait_ms = 100\ndeadline_ms = 3000\n";
+    let host = host_with(setup().config(few)).await;
+    let mut sockets = Vec::new();
+    for _ in 0..6 {
+        sockets.push(open(&host).await);
+    }
+    for socket in &mut sockets {
+        socket.text("spin").await;
+    }
+    // For as long as they do, and for those that wait in line.
+    let all = async {
+        for socket in &mut sockets {
+            while socket.hears().await != "failed" {}
+        }
+    };
+    let mut asked = 0;
+    let asking = async {
+        loop {
+            host.api().get("/echo?hello").await.is(200);
+            asked += 1;
+        }
+    };
+    tokio::select! {
+        () = all => (),
+        () = asking => (),
+    }
+    assert!(asked > 20, "{asked}");
 }

@@ -79,6 +79,7 @@ pub struct Gateway {
     pub shared: Arc<capability::Shared>,
     limiter: Arc<Limiter>,
     timing: Timing,
+    max_sockets: usize,
     /// Ends with the host: connections are told to come back.
     stop: CancellationToken,
     aggregates: Aggregates,
@@ -108,6 +109,7 @@ impl Gateway {
             registry,
             limiter: Arc::clone(&shared.limiter),
             timing: Timing { heartbeat: config.heartbeat, timeout: config.socket_timeout },
+            max_sockets: crate::server::max_sockets(),
             stop,
             shared,
             fence: deployer.fence(),

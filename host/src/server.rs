@@ -19,8 +19,10 @@ use tower::ServiceExt;
 /// time before it as well, so shorter would cut what proxies keep open.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
-/// Stays below the files that one process may open on common machines.
-const MAX_CONNECTIONS: usize = 18_000;
+/// However many files a process may open.
+const MOST_CONNECTIONS: usize = 18_000;
+/// What else a host has open: sessions of Postgres, compiled code, its own pipes.
+const MOST_OTHER_FILES: usize = 2_000;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Lets this process open as many files as the system permits: each connection
@@ -32,13 +34,30 @@ pub fn open_many_files() {
     }
 }
 
+/// How many connections a listener has at a time. Further ones wait to be
+/// accepted.
+pub fn max_connections() -> usize {
+    let files = getrlimit(Resource::Nofile).current.and_then(|files| usize::try_from(files).ok());
+    files.map_or(MOST_CONNECTIONS, connections_of)
+}
+
+fn connections_of(files: usize) -> usize {
+    (files - (files / 4).min(MOST_OTHER_FILES)).min(MOST_CONNECTIONS)
+}
+
+/// How many of them may be WebSockets: the rest is for requests, so that no
+/// number of sockets shuts them out.
+pub fn max_sockets() -> usize {
+    max_connections() / 16 * 15
+}
+
 /// Serves until `stop`, then lets the requests under way finish.
 pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(Some(Duration::from_secs(30)));
     let builder = Arc::new(builder);
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let places = Arc::new(Semaphore::new(max_connections()));
     let graceful = GracefulShutdown::new();
     loop {
         let accepted = tokio::select! {
@@ -82,6 +101,18 @@ async fn accept(
             tracing::warn!(%error, "cannot accept a connection");
             tokio::time::sleep(ACCEPT_PAUSE).await;
             None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_files_for_the_rest() {
+        for (files, connections) in [(256, 192), (1024, 768), (20_000, 18_000), (1 << 20, 18_000)] {
+            assert_eq!(connections_of(files), connections);
         }
     }
 }

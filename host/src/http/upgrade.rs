@@ -31,9 +31,6 @@ use tokio_tungstenite::{
     },
 };
 
-/// Of the connections that a host accepts the rest is for requests, so that no
-/// number of sockets shuts them out.
-const MAX_SOCKETS: usize = 17_000;
 /// Of the buffers that a connection has for good: frames are small.
 const BUFFER_BYTES: usize = 2 << 10;
 /// Of what the protocol sends by itself: answers to the pings of a client that does
@@ -71,7 +68,7 @@ impl Gateway {
         client: IpAddr,
         caller: Result<Known, Refused>,
     ) -> Result<Response, Refusal> {
-        if self.shared.hub.count() >= MAX_SOCKETS {
+        if self.shared.hub.count() >= self.max_sockets {
             let message = "Too many connections are open; try again in a moment.";
             return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE", message));
         }

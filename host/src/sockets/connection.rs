@@ -5,23 +5,26 @@
 //! fall behind, upon which the component is asked for what is missing. So
 //! nothing depends on every frame arriving here by itself.
 
+mod streams;
+
 use super::Frame;
-use crate::{
-    capability::tokens::verify::Verified,
-    component::bindings::{http::Caller, sockets::Gap},
-};
+use crate::{capability::tokens::verify::Verified, component::bindings::http::Caller};
 use std::{
     collections::{HashMap, VecDeque},
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
+use streams::Stream;
 use tokio::sync::Notify;
 use tokio_tungstenite::tungstenite::Message;
 use uuid::Uuid;
 
 /// Frames that wait for a client; one that lets more wait is too slow.
 pub const QUEUE: usize = 256;
+/// A gap is filled only while the client takes what it gets: so many frames may
+/// wait.
+const MOST_WAITING: usize = 64;
 pub const TOO_SLOW: u16 = 4413;
 /// Close reasons have at most this (RFC 6455, 5.5).
 const MAX_REASON_BYTES: usize = 123;
@@ -84,17 +87,6 @@ pub struct Bound {
     /// The role that the user has to have.
     pub role: String,
     pub expires_at: SystemTime,
-}
-
-#[derive(Default)]
-struct Stream {
-    /// The last number that was sent, or does not have to be.
-    sent: u64,
-    /// The last number that there is, as far as is known.
-    wanted: u64,
-    /// It is in `behind`, or being caught up with.
-    is_behind: bool,
-    is_muted: bool,
 }
 
 impl Connection {
@@ -271,7 +263,7 @@ impl Connection {
             return;
         }
         if !inner.admits(frame, directly) {
-            if !inner.behind.is_empty() {
+            if !inner.behind.is_empty() || inner.close.is_some() {
                 self.wake.notify_one();
             }
             return;
@@ -286,9 +278,14 @@ impl Connection {
         self.wake.notify_one();
     }
 
-    /// How many frames wait for the client.
-    pub fn waiting(&self) -> usize {
-        self.inner().queue.len()
+    /// Whether frames wait for the client.
+    pub fn has_frames(&self) -> bool {
+        !self.inner().queue.is_empty()
+    }
+
+    /// Whether the client takes what it gets.
+    pub fn keeps_up(&self) -> bool {
+        self.inner().queue.len() <= MOST_WAITING
     }
 
     /// The next one that is to be written.
@@ -299,125 +296,6 @@ impl Connection {
             inner.queue = VecDeque::new();
         }
         frame
-    }
-
-    pub fn set_position(&self, stream: &str, number: u64) {
-        let mut inner = self.inner();
-        let position = inner.streams.entry(stream.to_owned()).or_default();
-        position.sent = number;
-        position.is_muted = false;
-        inner.check(stream);
-        drop(inner);
-        self.wake.notify_one();
-    }
-
-    pub fn catch_up(&self, stream: &str, number: u64) {
-        let mut inner = self.inner();
-        let position = inner.streams.entry(stream.to_owned()).or_default();
-        position.wanted = position.wanted.max(number);
-        inner.check(stream);
-        drop(inner);
-        self.wake.notify_one();
-    }
-
-    pub fn mute(&self, stream: &str, muted: bool) {
-        let mut inner = self.inner();
-        inner.streams.entry(stream.to_owned()).or_default().is_muted = muted;
-        inner.check(stream);
-        drop(inner);
-        self.wake.notify_one();
-    }
-
-    /// The next stream that has to be caught up with.
-    pub fn next_gap(&self) -> Option<Gap> {
-        let mut inner = self.inner();
-        while let Some(stream) = inner.behind.pop_front() {
-            let Some(position) = inner.streams.get_mut(&stream) else { continue };
-            if position.is_muted || position.wanted <= position.sent {
-                position.is_behind = false;
-                continue;
-            }
-            return Some(Gap { after: position.sent, up_to: position.wanted, stream });
-        }
-        None
-    }
-
-    /// The component has sent what it had for a gap.
-    pub fn caught_up(&self, gap: &Gap) {
-        let mut inner = self.inner();
-        let Some(position) = inner.streams.get_mut(&gap.stream) else { return };
-        position.is_behind = false;
-        if position.sent == gap.after {
-            // There is nothing up to there: what was announced is not.
-            position.sent = position.sent.max(gap.up_to);
-        }
-        inner.check(&gap.stream);
-        drop(inner);
-        self.wake.notify_one();
-    }
-
-    /// The component failed to fill a gap: it is asked again.
-    pub fn not_caught_up(&self, gap: &Gap) {
-        let mut inner = self.inner();
-        if let Some(position) = inner.streams.get_mut(&gap.stream) {
-            position.is_behind = false;
-        }
-        inner.check(&gap.stream);
-    }
-}
-
-impl Inner {
-    /// Whether a frame goes out now; notes what it says of its stream.
-    fn admits(&mut self, frame: &Frame, directly: bool) -> bool {
-        let keeps = self.holds > 0 && !directly;
-        if let Some(stream) = &frame.stream {
-            // Only a numbered frame needs a place; what is not muted is the rule.
-            if frame.number.is_none() && self.streams.get(stream).is_some_and(|position| position.is_muted) {
-                return false;
-            }
-            if let Some(number) = frame.number {
-                return self.admits_number(stream, number, directly);
-            }
-        }
-        if keeps {
-            if self.kept.len() >= QUEUE {
-                self.close.get_or_insert((TOO_SLOW, "too much has happened meanwhile".to_owned()));
-            } else {
-                self.kept.push(frame.clone());
-            }
-        }
-        !keeps
-    }
-
-    fn admits_number(&mut self, stream: &str, number: u64, directly: bool) -> bool {
-        let holds = self.holds > 0;
-        let position = self.streams.entry(stream.to_owned()).or_default();
-        if !directly {
-            // Of a muted stream as well: it may be taken back in this moment.
-            position.wanted = position.wanted.max(number);
-        }
-        if position.is_muted || number <= position.sent {
-            return false;
-        }
-        if directly {
-            position.sent = number;
-            return true;
-        }
-        if !holds && !position.is_behind && number == position.sent + 1 {
-            position.sent = number;
-            return true;
-        }
-        self.check(stream);
-        false
-    }
-
-    /// Puts a stream that is behind on the list.
-    fn check(&mut self, stream: &str) {
-        let Some(position) = self.streams.get_mut(stream) else { return };
-        if self.holds == 0 && !position.is_behind && !position.is_muted && position.wanted > position.sent {
-            position.is_behind = true;
-            self.behind.push_back(stream.to_owned());
-        }
     }
 }
 

@@ -46,9 +46,6 @@ mod code {
 /// For a client to answer a close, and for a slow one to take what it is sent
 /// before.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
-/// A gap is filled only while the client takes what it gets: so many frames may
-/// wait.
-const MOST_WAITING: usize = 64;
 /// Before a component that failed to fill a gap is asked again.
 const GAP_PAUSE: Duration = Duration::from_millis(500);
 
@@ -136,7 +133,7 @@ impl Task {
             let silent = (!is_answering).then_some(heard + self.served.timing.timeout);
             let next = self.next_look(silent, ping_at);
             let (calling, connection) = (&mut self.calling, &self.connection);
-            let waiting = connection.waiting() > 0;
+            let waiting = connection.has_frames();
             tokio::select! {
                 biased;
                 () = self.served.stop.cancelled(), if !self.stopping => {
@@ -206,8 +203,7 @@ impl Task {
             self.call(Event::Timer, Purpose::Timer);
             return;
         }
-        let may_fill =
-            self.gap_after.is_none_or(|after| after <= Instant::now()) && self.connection.waiting() <= MOST_WAITING;
+        let may_fill = self.gap_after.is_none_or(|after| after <= Instant::now()) && self.connection.keeps_up();
         if may_fill && let Some(gap) = self.connection.next_gap() {
             self.gap_after = None;
             self.call(Event::Behind(gap.clone()), Purpose::Gap(gap));

@@ -111,3 +111,44 @@ fn a_client_that_lets_too_much_wait_is_closed() {
     }
     assert_eq!(connection.closing().map(|(code, _)| code), Some(TOO_SLOW));
 }
+
+/// A connection that has the first of its stream, and whose client takes nothing.
+fn deaf() -> Connection {
+    let connection = connection();
+    connection.opened();
+    for number in 1..=QUEUE as u64 / 2 {
+        connection.broadcast(&frame(Some(number)));
+    }
+    connection
+}
+
+#[test]
+fn what_a_client_misses_live_counts_as_what_waits_for_it() {
+    let connection = deaf();
+    let first = QUEUE as u64 / 2;
+    // One was overtaken; the others belong to the gap.
+    for number in first + 2..=QUEUE as u64 {
+        connection.broadcast(&frame(Some(number)));
+        assert!(connection.closing().is_none(), "{number}");
+    }
+    connection.broadcast(&frame(Some(QUEUE as u64 + 1)));
+    assert_eq!(connection.closing().map(|(code, _)| code), Some(TOO_SLOW));
+}
+
+#[test]
+fn what_is_replayed_waits_for_the_client_however_much_it_is() {
+    // Told from the beginning, or later.
+    let connection = deaf();
+    connection.catch_up("s", 100_000);
+    for number in 100_001..=101_000 {
+        connection.broadcast(&frame(Some(number)));
+    }
+    assert!(connection.closing().is_none());
+    // A client that takes what it gets misses as much as it has to.
+    let connection = self::connection();
+    connection.opened();
+    for number in 2..=1000 {
+        connection.broadcast(&frame(Some(number)));
+    }
+    assert!(connection.closing().is_none());
+}
