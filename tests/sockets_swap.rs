@@ -1,7 +1,7 @@
 //! Chat over WebSockets while the component behind it is exchanged, or fails.
 
 use crate::{
-    harness::{Chat, Expect, Host, Socket, components, error_code, seq, seqs, setup, variant},
+    harness::{Chat, Expect, Host, Socket, components, error_code, seq, seqs, setup, until, variant},
     sockets::WS,
 };
 use futures_util::future::join_all;
@@ -184,8 +184,13 @@ async fn a_database_that_is_away_is_told_and_waited_for() {
         }
     }
     assert!(failed > 0, "the outage was seen");
-    // A message whose acknowledgement was lost may be stored: none is lost.
-    let last = chat.session().await["message_count"].as_u64().expect("a number");
+    // A message whose acknowledgement was lost may be stored: none is lost. The
+    // first to notice that an old session has ended may be this request.
+    let stored = async || {
+        let answer = chat.api.get(&chat.path()).await;
+        answer.body["data"]["session"]["message_count"].as_u64()
+    };
+    let last = until("the session to be read", stored).await;
     assert!(last >= sent);
     assert_eq!(socket.seqs(last).await, range(1, last));
     socket.is_silent().await;

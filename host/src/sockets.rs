@@ -228,7 +228,7 @@ impl Hub {
                 }
                 Effect::Advance(room, stream, number) => {
                     for connection in self.members(component, &room) {
-                        connection.catch_up(&stream, number);
+                        connection.advance(&stream, number);
                     }
                 }
                 Effect::Position(id, stream, number) => {

@@ -1,6 +1,6 @@
 //! How far a connection is with each stream.
 
-use super::{Connection, Frame, Inner, MOST_WAITING, QUEUE, TOO_SLOW};
+use super::{Connection, Frame, Inner, QUEUE, TOO_SLOW};
 use crate::component::bindings::sockets::Gap;
 
 #[derive(Default)]
@@ -11,10 +11,21 @@ pub(super) struct Stream {
     wanted: u64,
     /// It is in `behind`, or being caught up with.
     is_behind: bool,
-    /// What is missing was told by the component, not heard live: it is read as
-    /// fast as the client takes it, however much it is.
-    is_replayed: bool,
+    /// It has had everything there was. Until then it is read as fast as the client
+    /// takes it, however much it is.
+    is_live: bool,
+    /// Frames that were heard since then and belong to a gap.
+    missed: usize,
     is_muted: bool,
+}
+
+impl Stream {
+    fn settle(&mut self) {
+        if self.wanted <= self.sent {
+            self.is_live = true;
+            self.missed = 0;
+        }
+    }
 }
 
 impl Connection {
@@ -22,17 +33,28 @@ impl Connection {
         let mut inner = self.inner();
         let position = inner.streams.entry(stream.to_owned()).or_default();
         position.sent = number;
-        position.is_replayed = position.wanted > number;
+        position.is_live = false;
+        position.settle();
         position.is_muted = false;
         inner.check(stream);
         drop(inner);
         self.wake.notify_one();
     }
 
+    /// There is more than the connection has had, from before it was live.
     pub fn catch_up(&self, stream: &str, number: u64) {
+        self.reach(stream, number, false);
+    }
+
+    /// The stream has got this far, as should have been heard.
+    pub fn advance(&self, stream: &str, number: u64) {
+        self.reach(stream, number, true);
+    }
+
+    fn reach(&self, stream: &str, number: u64, stays_live: bool) {
         let mut inner = self.inner();
         let position = inner.streams.entry(stream.to_owned()).or_default();
-        position.is_replayed |= number > position.wanted;
+        position.is_live &= stays_live || number <= position.wanted;
         position.wanted = position.wanted.max(number);
         inner.check(stream);
         drop(inner);
@@ -70,7 +92,7 @@ impl Connection {
             // There is nothing up to there: what was announced is not.
             position.sent = position.sent.max(gap.up_to);
         }
-        position.is_replayed &= position.wanted > position.sent;
+        position.settle();
         inner.check(&gap.stream);
         drop(inner);
         self.wake.notify_one();
@@ -125,11 +147,12 @@ impl Inner {
         }
         if !holds && !position.is_behind && number == position.sent + 1 {
             position.sent = number;
+            position.settle();
             return true;
         }
-        // What it has missed waits as what is in the queue does, only elsewhere.
-        let missed = usize::try_from(position.wanted - position.sent).unwrap_or(usize::MAX);
-        if !position.is_replayed && waiting > MOST_WAITING && waiting.saturating_add(missed) > QUEUE {
+        // It waits as what is in the queue does, only elsewhere.
+        position.missed += 1;
+        if position.is_live && waiting + position.missed > QUEUE {
             self.close.get_or_insert((TOO_SLOW, "the client is too slow".to_owned()));
         }
         self.check(stream);

@@ -127,24 +127,47 @@ fn what_a_client_misses_live_counts_as_what_waits_for_it() {
     let connection = deaf();
     let first = QUEUE as u64 / 2;
     // One was overtaken; the others belong to the gap.
-    for number in first + 2..=QUEUE as u64 {
+    for number in first + 2..=2 * first + 1 {
         connection.broadcast(&frame(Some(number)));
         assert!(connection.closing().is_none(), "{number}");
     }
-    connection.broadcast(&frame(Some(QUEUE as u64 + 1)));
+    // The component looks what there is, every so often.
+    connection.advance("s", 2 * first + 10);
+    connection.broadcast(&frame(Some(2 * first + 2)));
     assert_eq!(connection.closing().map(|(code, _)| code), Some(TOO_SLOW));
 }
 
 #[test]
+fn a_client_that_gets_what_it_misses_may_miss_it_again_and_again() {
+    let connection = connection();
+    connection.opened();
+    connection.broadcast(&frame(Some(1)));
+    // What other hosts told was lost for a while: a jump is one frame.
+    let mut last = 1;
+    for _ in 0..QUEUE {
+        last += 1000;
+        connection.broadcast(&frame(Some(last)));
+        connection.broadcast(&frame(Some(last + 1)));
+        last += 1;
+        let gap = connection.next_gap().expect("frames are missing");
+        assert_eq!(gap.up_to, last);
+        connection.send(&frame(Some(last)));
+        connection.caught_up(&gap);
+        sent(&connection);
+    }
+    assert!(connection.closing().is_none());
+}
+
+#[test]
 fn what_is_replayed_waits_for_the_client_however_much_it_is() {
-    // Told from the beginning, or later.
+    // Told by the component.
     let connection = deaf();
     connection.catch_up("s", 100_000);
     for number in 100_001..=101_000 {
         connection.broadcast(&frame(Some(number)));
     }
     assert!(connection.closing().is_none());
-    // A client that takes what it gets misses as much as it has to.
+    // Of a stream that it did not know of.
     let connection = self::connection();
     connection.opened();
     for number in 2..=1000 {
