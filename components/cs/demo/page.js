@@ -33,8 +33,8 @@ function say(text, bad = false) {
   setTimeout(() => line.remove(), bad ? 9000 : 4000);
 }
 
-/** Calls once for many calls, a moment later. */
-function together(work) {
+/** Calls once for all calls that come before so many milliseconds are over. */
+function later(delay, work) {
   let waiting = false;
   return () => {
     if (waiting) return;
@@ -42,23 +42,21 @@ function together(work) {
     setTimeout(() => {
       waiting = false;
       work();
-    }, 15);
+    }, delay());
   };
 }
+
+/** Calls once for many calls, a moment later. */
+const together = (work) => later(() => 15, work);
 
 /** At most one call in so many milliseconds; one too early comes later. */
 function atMostEvery(time, work) {
   let last = -Infinity;
-  let waiting = false;
-  return () => {
-    if (waiting) return;
-    waiting = true;
-    setTimeout(() => {
-      waiting = false;
-      last = performance.now();
-      work();
-    }, Math.max(last + time - performance.now(), 0));
-  };
+  const rest = () => Math.max(last + time - performance.now(), 0);
+  return later(rest, () => {
+    last = performance.now();
+    work();
+  });
 }
 
 // Kept for this tab alone: two tabs are two people, and a reload is the same one.

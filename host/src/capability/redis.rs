@@ -269,6 +269,3 @@ impl Host for Call {
         })
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,13 +1,13 @@
-//! What the stand-in promises. The same promises are held against a real
-//! server in the integration tests.
+//! Redis and what stands in for it: the same promises are held against both.
 
-use super::{Store, StoreError};
+use crate::harness::{redis, until};
+use host::capability::redis::{Store, StoreError};
 use std::time::Duration;
 
 const LONG: Duration = Duration::from_secs(60);
 
 /// Run against both backends: each command, and the ends of keys.
-pub async fn conforms(store: &Store) -> Result<(), StoreError> {
+async fn conforms(store: &Store) -> Result<(), StoreError> {
     assert_eq!(store.get("a").await?, None);
     store.set("a", b"1".to_vec(), LONG).await?;
     assert_eq!(store.get("a").await?, Some(b"1".to_vec()));
@@ -51,30 +51,9 @@ async fn the_stand_in_conforms() {
     conforms(&Store::memory("p:")).await.expect("no error");
 }
 
-/// A Redis of its own on a Unix socket: Debian's `redis-server` is a
-/// prerequisite of the tests, which the integration tests install.
 #[tokio::test]
 async fn a_server_conforms() {
-    let dir = std::env::temp_dir().join(format!("shema-redis-{}", std::process::id()));
-    std::fs::create_dir_all(&dir).expect("a directory");
-    let socket = dir.join("redis.sock");
-    let mut child = std::process::Command::new("redis-server")
-        .args(["--port", "0", "--save", "", "--unixsocket"])
-        .arg(&socket)
-        .stdout(std::process::Stdio::null())
-        .spawn()
-        .expect("redis-server is installed (Debian: apt-get install redis-server)");
-    let store = Store::server(&format!("redis+unix://{}", socket.display()), "p:").expect("a good address");
-    let up = async {
-        while !store.is_up() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    let up = tokio::time::timeout(Duration::from_secs(10), up).await;
-    let outcome = conforms(&store).await;
-    child.kill().expect("still running");
-    child.wait().expect("reaped");
-    std::fs::remove_dir_all(&dir).expect("removed");
-    up.expect("Redis answers");
-    outcome.expect("no error");
+    let store = Store::server(&redis().url(), "stores:").expect("a good address");
+    until("Redis to be there", async || store.is_up().then_some(())).await;
+    conforms(&store).await.expect("no error");
 }
