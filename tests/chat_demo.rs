@@ -6,7 +6,7 @@
 use crate::harness::{
     Browser, Chat, Expect, Host, PASSWORD, Tab, Wire, WireState, components, production, setup, shared, variant,
 };
-use host::component::artifact::VersionId;
+use host::runtime::version_id::VersionId;
 use serde_json::{Value, json};
 use std::{
     fs,

@@ -5,7 +5,7 @@
 use crate::harness::{
     Api, Balancer, Expect, Host, Setup, Wire, WireState, fixture, hello, scratch_dir, setup, signal, until,
 };
-use host::component::artifact::VersionId;
+use host::runtime::version_id::VersionId;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection, Row};
@@ -556,7 +556,7 @@ async fn rollback_canary_and_delete_reach_all_hosts_and_the_audit() {
     upload(&hosts[2], "fred", "", &first).await.is(200);
     weights(&[(&first, "live", 100), (&second, "retired", 0)]).await;
 
-    let digest = host::component::artifact::digest;
+    let digest = host::runtime::version_id::digest;
     let (one, two) = (version(&first), version(&second));
     let line = |action: &str, version: &str, actor: &str| {
         let digest = if version == one { digest(&first) } else { digest(&second) };

@@ -2,10 +2,10 @@
 
 use crate::harness::{Api, Expect, Host, Setup, hello, setup, signal, until, variant};
 use futures_util::StreamExt;
-use host::component::{
+use host::runtime::{
     Version,
-    artifact::VersionId,
     registry::{Registry, Split},
+    version_id::VersionId,
 };
 use serde_json::{Value, json};
 use std::{
@@ -555,7 +555,7 @@ async fn every_change_is_in_the_audit() {
     .expect("the audit");
     let actions: Vec<&str> = lines.iter().map(|line| line.0.as_str()).collect();
     assert_eq!(actions, ["deploy", "activate", "deploy", "activate", "rollback", "delete", "refuse"]);
-    let digest = host::component::artifact::digest(&wasm);
+    let digest = host::runtime::version_id::digest(&wasm);
     for line in &lines[..2] {
         assert_eq!(
             (line.2.as_deref(), line.3.as_str(), line.4.as_str()),

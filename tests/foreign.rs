@@ -6,19 +6,19 @@ use axum::{body::Body, extract::State, http::Request, response::IntoResponse, re
 use bytes::Bytes;
 use host::{
     capability::http_client::{Client, Grant},
-    component::{
+    config::Limits,
+    gateway::http::wasi_http::{self as gateway, Origin},
+    runtime::{
         Version,
-        artifact::VersionId,
         description::Description,
         engine,
-        foreign::{self, Foreign, World},
         instance::Failure,
         stats::Stats,
         version::{Parts, Runner},
+        version_id::VersionId,
+        wasi_http::{self as foreign, Foreign, World},
     },
-    config::Limits,
-    http::foreign::Origin,
-    notice::Notices,
+    telemetry::operator_events::Notices,
 };
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
@@ -476,7 +476,7 @@ async fn exchange(foreign: Foreign, path: &str) -> String {
         let (parts, body) = request.into_parts();
         let body = body.collect().await.expect("a body").to_bytes();
         let origin = Origin { mount: "/mount", request_id: "0123456789", client: [127, 0, 0, 1].into() };
-        let answer = host::http::foreign::call(Arc::clone(&version), foreign, &parts, body, &origin).await;
+        let answer = gateway::call(Arc::clone(&version), foreign, &parts, body, &origin).await;
         answer.unwrap_or_else(IntoResponse::into_response)
     }
     let version = Arc::new(version(foreign, "guest", 0));

@@ -5,7 +5,7 @@ use crate::{
     sockets::WS,
 };
 use futures_util::future::join_all;
-use host::component::artifact::VersionId;
+use host::runtime::version_id::VersionId;
 use serde_json::json;
 use sqlx::Connection;
 use std::{

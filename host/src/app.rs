@@ -7,20 +7,26 @@ use crate::{
     builder::Checkout,
     capability::{
         self, Shared,
-        events::relay,
         redis::Store,
+        sockets::{presence, session_guard},
         tokens::{self, Signer, certificates, service_account::Account},
     },
-    component::{Workshop, artifact::Cache, compile::Compiler, engine, foreign, linker, registry::Registry},
     config::{self, Access, Config},
-    control,
-    database::{self, Pool, Roles},
     deploy::{self, Deployer},
     embedded::Cluster,
-    http::{Gateway, Limiter},
-    notice::Notices,
-    schedule::{self, Scheduled},
-    server, sockets,
+    gateway::{
+        control,
+        http::{Gateway, rate_limit::Limiter},
+        listener,
+        schedule::{self, Scheduled},
+        sockets::channel,
+    },
+    runtime::{Workshop, code_cache::Cache, compile::Compiler, engine, linker, registry::Registry, wasi_http},
+    services::{
+        database::{self, Pool, Roles},
+        outbox,
+    },
+    telemetry::operator_events::Notices,
 };
 use anyhow::{Context, Result, anyhow, ensure};
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -62,7 +68,7 @@ impl App {
     /// is told where the control API listens, once it does.
     pub async fn serve(config: Config, demo: bool, ready: impl FnOnce(Access) + Send) -> Result<()> {
         install_crypto();
-        server::open_many_files();
+        listener::open_many_files();
         let started = Instant::now();
         build_missing(&config).await?;
         let (options, cluster) = connect(&config).await?;
@@ -161,7 +167,7 @@ async fn serve_with(
     let deployer = Deployer::new(config, options, workshop, Arc::clone(&registry), node);
     deployer.start().await?;
     let stop = CancellationToken::new();
-    let relay = tokio::spawn(relay::run(options.clone(), Arc::clone(&shared.redis), stop.clone()));
+    let relay = tokio::spawn(outbox::run(options.clone(), Arc::clone(&shared.redis), stop.clone()));
     let sockets = hold_sockets(options, &shared, &registry, node, &stop);
     let schedule = schedule::run(options.clone(), Arc::clone(&registry), scheduled(config), stop.clone());
     let schedule = tokio::spawn(schedule);
@@ -191,10 +197,10 @@ fn hold_sockets(
     let hub = || Arc::clone(&shared.hub);
     // Not those of the requests, which may all be taken.
     let pool = Pool::owner(options);
-    tasks.spawn(sockets::guard(hub(), pool.clone(), stop.clone()));
-    tasks.spawn(sockets::announce(hub(), pool, node, stop.clone()));
+    tasks.spawn(session_guard::guard(hub(), pool.clone(), stop.clone()));
+    tasks.spawn(presence::announce(hub(), pool, node, stop.clone()));
     let (registry, redis) = (Arc::clone(registry), Arc::clone(&shared.redis));
-    tasks.spawn(sockets::listen(hub(), registry, redis, stop.clone()));
+    tasks.spawn(channel::listen(hub(), registry, redis, stop.clone()));
     tasks
 }
 
@@ -215,7 +221,7 @@ fn workshop(config: &Config, options: &PgConnectOptions, shared: &Arc<Shared>) -
     });
     Ok(Workshop {
         linker: linker::build(&engine)?,
-        foreign_linker: foreign::linker(&foreign_engine)?,
+        foreign_linker: wasi_http::linker(&foreign_engine)?,
         compiler: Compiler {
             // Also when the file has been replaced since.
             program: PathBuf::from("/proc/self/exe"),
@@ -278,8 +284,8 @@ async fn listen(serving: Serving<'_>, ready: impl FnOnce(Access) + Send, stop: &
     let max_artifact_bytes = config.deploy.max_artifact_mib << 20;
     let token = config.secrets.control.clone();
     let control_router = control::router(Arc::clone(&gateway), deployer, token, max_artifact_bytes, stop.clone());
-    let control_task = tokio::spawn(server::serve(control, control_router, stop.clone()));
-    let public_task = tokio::spawn(server::serve(public, gateway.router(), stop.clone()));
+    let control_task = tokio::spawn(listener::serve(control, control_router, stop.clone()));
+    let public_task = tokio::spawn(listener::serve(public, gateway.router(), stop.clone()));
     if demo || config.profile == config::Profile::Development {
         greet(config, shared, public_at, demo, started).await;
     }

@@ -6,6 +6,7 @@
 //! loaded, so an ungranted import is never met at request time. A [`Call`] is
 //! the view of one call on all of them.
 
+pub mod bindings;
 pub mod calls;
 pub mod database;
 pub mod events;
@@ -17,8 +18,8 @@ pub mod sockets;
 pub mod tokens;
 
 use crate::{
-    component::{Version, registry::Registry},
     config,
+    runtime::{Version, registry::Registry},
 };
 use std::{
     collections::BTreeMap,
@@ -28,13 +29,13 @@ use std::{
 
 /// What the host holds for all components.
 pub struct Shared {
-    pub owner: crate::database::Pool,
+    pub owner: crate::services::database::Pool,
     pub redis: Arc<redis::Store>,
     pub signer: Arc<tokens::Signer>,
     pub outbox_secret: String,
-    pub notices: Arc<crate::notice::Notices>,
-    pub hub: Arc<crate::sockets::Hub>,
-    pub limiter: Arc<crate::http::Limiter>,
+    pub notices: Arc<crate::telemetry::operator_events::Notices>,
+    pub hub: Arc<crate::capability::sockets::hub::Hub>,
+    pub limiter: Arc<crate::gateway::http::rate_limit::Limiter>,
     pub http_client: http_client::Client,
     pub certificates: Arc<tokens::certificates::Store>,
     pub service_account: Option<Arc<tokens::service_account::Account>>,
@@ -76,7 +77,7 @@ impl Held {
         name: &str,
         component: &config::Component,
         shared: &Arc<Shared>,
-        pool: Option<crate::database::Pool>,
+        pool: Option<crate::services::database::Pool>,
     ) -> Held {
         if let Some(channels) = &component.grants.sockets {
             shared.hub.grant(name, channels);

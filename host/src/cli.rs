@@ -2,9 +2,11 @@
 //!
 //! - `remote`: those that ask a running host by its control API.
 
+mod client;
+mod dev;
 mod remote;
 
-use crate::{app::App, builder::Checkout, component::compile, config::Config, dev, telemetry};
+use crate::{app::App, builder::Checkout, config::Config, runtime::compile, telemetry};
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;

@@ -6,48 +6,48 @@
 //! nobody has seen anything of the new version; a host that cannot follow it
 //! answers nothing until it can.
 //!
-//! - `order`: what is asked for, and how it has gone.
+//! - `request`: what is asked for, and how it has gone.
 //! - `load`: getting a version into memory, through the gate or from the database.
-//! - `bring`: what it becomes: live, on trial, taken back.
+//! - `activate`: what it becomes: live, on trial, taken back.
 //! - `table`: what the hosts of a cluster know in common, in PostgreSQL.
-//! - `configured`: what host.toml says of a component today.
+//! - `component_config`: what host.toml says of a component today.
 //! - `commit`: prepared by all, made by one commit, followed by all.
 //! - `apply`: from a row of that table to the pointer; draining.
 //! - `fence`: keeps a host that may be behind from answering.
-//! - `look`: what operators ask about.
+//! - `status`: what operators ask about.
 //! - `node`: this host's place in the cluster: it listens, catches up, beats.
 //! - `start`: what is live, and what the directory of components brings.
-//! - `watch`: compares a new version with the one before, and takes it back.
+//! - `auto_rollback`: compares a new version with the one before, and takes it back.
 
+mod activate;
 mod apply;
-mod bring;
+mod auto_rollback;
 mod commit;
-mod configured;
+mod component_config;
 mod error;
 mod fence;
 mod load;
-mod look;
 mod node;
-mod order;
+mod request;
 mod start;
+mod status;
 mod table;
-mod watch;
 
 pub use error::Error;
 pub use fence::Fence;
 pub use node::Address;
-pub use order::{Difference, Order, Outcome, millis};
+pub use request::{Difference, Order, Outcome, millis};
 pub use table::{Actor, Artifact, Node};
 
 use crate::{
-    component::{Workshop, artifact::VersionId, gate, registry::Registry},
     config::Config,
-    database::Pool,
-    notice::{Kind, Notices},
+    runtime::{Workshop, gate, registry::Registry, version_id::VersionId},
+    services::database::Pool,
+    telemetry::operator_events::{Kind, Notices},
 };
 use chrono::{DateTime, Utc};
-use configured::check_name;
-use order::Goal;
+use component_config::check_name;
+use request::Goal;
 use serde_json::Map;
 use sqlx::postgres::PgConnectOptions;
 use std::{
@@ -78,7 +78,7 @@ pub struct Deployer {
     changing: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>,
     /// Being checked at this moment.
     checking: Mutex<BTreeMap<String, BTreeSet<VersionId>>>,
-    watches: watch::Watches,
+    watches: auto_rollback::Watches,
     /// Components whose row this host cannot follow, and why.
     behind: Mutex<BTreeMap<String, String>>,
     /// Artifacts as they were known last.
@@ -115,7 +115,7 @@ impl Deployer {
             applying: tokio::sync::Mutex::default(),
             changing: Mutex::default(),
             checking: Mutex::default(),
-            watches: watch::Watches::default(),
+            watches: auto_rollback::Watches::default(),
             behind: Mutex::default(),
             seen: Mutex::default(),
             woken: Notify::new(),

@@ -1,12 +1,13 @@
 //! Structured logs on standard error: for people on a terminal, JSON elsewhere.
 //!
-//! - `recent`: the latest of them, for whoever asks the control API.
+//! - `recent_logs`: the latest of them, for whoever asks the control API.
 
-pub mod recent;
+pub mod operator_events;
+pub mod recent_logs;
 
 use crate::config::LogFormat;
 use anyhow::{Context, Result};
-use recent::Recent;
+use recent_logs::Recent;
 use std::io::{self, IsTerminal};
 use tracing_subscriber::{EnvFilter, Layer, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 

@@ -1,16 +1,15 @@
 //! `shema:components`: one component calls another, inside the process. The
 //! callee learns the caller's name from the host, which is why it can trust it.
 
-use super::{Call, Context};
-use crate::component::{
-    Found,
+use super::{
+    Call, Context,
     bindings::{
         Request, Response,
         calls::{self, Error, Host},
         http::{Access, Caller, Method},
     },
-    registry::Registry,
 };
+use crate::runtime::{Found, registry::Registry};
 use std::{
     sync::{Arc, OnceLock, Weak},
     time::{Instant, SystemTime, UNIX_EPOCH},

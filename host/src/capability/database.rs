@@ -14,11 +14,13 @@ mod numeric;
 mod statement;
 mod value;
 
-use super::Call;
+use super::{
+    Call,
+    bindings::database::{Error, Host, HostTransaction, Rejection, Rows, Value},
+};
 use crate::{
-    component::bindings::database::{Error, Host, HostTransaction, Rejection, Rows, Value},
     config::Limits,
-    database::{Lease, Pool},
+    services::database::{Lease, Pool},
 };
 use sqlx::Executor;
 use statement::{Caps, Outcome};

@@ -5,12 +5,13 @@
 //! table: the row goes in through a function that wants a secret only the host
 //! knows, so that what is checked here cannot be walked around with SQL.
 
-pub mod relay;
-
-use super::{Call, matches_pattern};
-use crate::component::bindings::{
-    database::Value,
-    events::{Error, Event, Host},
+use super::{
+    Call,
+    bindings::{
+        database::Value,
+        events::{Error, Event, Host},
+    },
+    matches_pattern,
 };
 use uuid::Uuid;
 
@@ -62,7 +63,7 @@ impl Call {
 }
 
 /// The secret that the host shows when it writes an event.
-pub async fn read_secret(owner: &crate::database::Pool) -> anyhow::Result<String> {
+pub async fn read_secret(owner: &crate::services::database::Pool) -> anyhow::Result<String> {
     let mut lease = owner.get().await?;
     let secret = sqlx::query_scalar("select secret from public.outbox_secret").fetch_one(lease.connection()).await?;
     lease.give_back();

@@ -1,10 +1,10 @@
 //! `shema:http-client`: requests to the outside, to granted origins only.
 
-use super::Call;
-use crate::{
-    component::bindings::http_client::{Error, Host, Request, Response},
-    config,
+use super::{
+    Call,
+    bindings::http_client::{Error, Host, Request, Response},
 };
+use crate::config;
 use anyhow::Context;
 use reqwest::{Method, header::HeaderMap, redirect};
 use std::time::Duration;

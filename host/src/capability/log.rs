@@ -1,7 +1,6 @@
 //! `shema:log`: a component's lines in the host's log.
 
-use super::Call;
-use crate::component::bindings::log;
+use super::{Call, bindings::log};
 
 /// Bounds, so that a component in a loop cannot fill the disk.
 const MAX_LINES: u32 = 100;

@@ -10,8 +10,11 @@
 mod memory;
 mod server;
 
-use super::{Call, matches_pattern};
-use crate::component::bindings::redis::{Error, Host};
+use super::{
+    Call,
+    bindings::redis::{Error, Host},
+    matches_pattern,
+};
 use memory::Memory;
 use server::Server;
 use std::{

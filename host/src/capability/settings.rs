@@ -1,8 +1,7 @@
 //! `shema:settings`: values that the operator declares for the component.
 //! They were checked at start, so there is nothing left to go wrong.
 
-use super::Call;
-use crate::component::bindings::settings;
+use super::{Call, bindings::settings};
 
 impl settings::Host for Call {
     async fn get(&mut self, name: String) -> wasmtime::Result<Option<String>> {

@@ -3,17 +3,26 @@
 //! Almost all of it is noted during the call and done by the hub when the call
 //! has ended well.
 
-use super::{Call, Shared, matches_pattern};
-use crate::{
-    component::bindings::{
+pub mod connection;
+pub mod frame;
+pub mod hub;
+pub mod presence;
+pub mod session_guard;
+
+use super::{
+    Call, Shared,
+    bindings::{
         http::Principal,
         hub::Host,
-        sockets,
-        sockets::{Content, Outgoing},
+        sockets::{self, Content, Outgoing},
     },
-    http::Limiter,
-    sockets::{Effect, Hold, Hub},
+    matches_pattern,
+    sockets::{
+        connection::Hold,
+        hub::{Effect, Hub},
+    },
 };
+use crate::gateway::http::rate_limit::Limiter;
 use std::sync::{Arc, Weak};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use uuid::Uuid;
@@ -220,7 +229,7 @@ impl Host for Call {
     async fn present(&mut self, rooms: Vec<String>) -> wasmtime::Result<Vec<String>> {
         let Some(shared) = self.held.sockets.shared.upgrade() else { return Ok(rooms) };
         self.database.release();
-        match crate::sockets::present(&shared, &self.held.name, &rooms).await {
+        match presence::present(&shared, &self.held.name, &rooms).await {
             Ok(present) => Ok(present),
             Err(error) => {
                 // Whoever might be there counts as there.

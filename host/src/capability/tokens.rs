@@ -13,11 +13,11 @@ pub mod verify;
 
 pub use passwords::hash as hash_password;
 
-use super::Call;
-use crate::{
-    component::bindings::sessions::{Host, PresentedToken, RefreshClaims, Refusal, Subject, TokenPair},
-    config::Config,
+use super::{
+    Call,
+    bindings::sessions::{Host, PresentedToken, RefreshClaims, Refusal, Subject, TokenPair},
 };
+use crate::config::Config;
 use hmac::{Hmac, Mac};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};

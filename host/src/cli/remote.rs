@@ -1,6 +1,6 @@
 //! The commands that ask a running host.
 
-use crate::client::{
+use super::client::{
     Change, Client, Upload,
     print::{self, Paint, Progress},
     segment,

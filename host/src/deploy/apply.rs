@@ -3,11 +3,11 @@
 
 use super::{Deployer, Error, table::Row};
 use crate::{
-    component::{
+    runtime::{
         Version,
         registry::{Canary, Slot, Split},
     },
-    notice::Kind,
+    telemetry::operator_events::Kind,
 };
 use std::{
     sync::{Arc, PoisonError},

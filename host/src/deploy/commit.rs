@@ -6,7 +6,7 @@ use super::{
     fence::FENCED_AFTER,
     table::{Change, Entry, Row, Unprepared},
 };
-use crate::{component::artifact::VersionId, notice::Kind};
+use crate::{runtime::version_id::VersionId, telemetry::operator_events::Kind};
 use std::{
     sync::Arc,
     time::{Duration, Instant},

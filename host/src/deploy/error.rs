@@ -1,7 +1,7 @@
 //! Why a change was not made: a status, a code and a plain sentence.
 
 use super::table::{self, Unprepared};
-use crate::component::gate;
+use crate::runtime::gate;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 

@@ -3,16 +3,16 @@
 
 use super::{
     Deployer, Error, Order,
-    configured::Configured,
+    component_config::Configured,
     table::{Actor, Entry, NewArtifact},
 };
 use crate::{
-    component::{
+    runtime::{
         Version,
-        artifact::{self, VersionId},
         gate::{self, Timing},
+        version_id::{self, VersionId},
     },
-    notice::Kind,
+    telemetry::operator_events::Kind,
 };
 use serde_json::Map;
 use std::sync::{Arc, PoisonError};
@@ -41,7 +41,7 @@ impl Deployer {
         let (version, timing) = self.workshop.load(name, wasm, &config.component, &config.fingerprint).await?;
         let version = Arc::new(version);
         if !existed || !order.mounts.is_empty() {
-            let digest = artifact::digest(wasm);
+            let digest = version_id::digest(wasm);
             let artifact = NewArtifact {
                 component: name,
                 version: id,
@@ -75,7 +75,7 @@ impl Deployer {
         actor: &Actor,
         rejection: gate::Rejection,
     ) -> Error {
-        let digest = artifact::digest(wasm);
+        let digest = version_id::digest(wasm);
         let artifact = NewArtifact {
             component: name,
             version: id,

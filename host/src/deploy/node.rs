@@ -7,7 +7,7 @@ use super::{
     fence::FENCED_AFTER,
     table::{self, Beat, Other, Row, Wanted},
 };
-use crate::notice::Kind;
+use crate::telemetry::operator_events::Kind;
 use anyhow::{Result, ensure};
 use chrono::{DateTime, Utc};
 use sqlx::{

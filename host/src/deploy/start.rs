@@ -3,9 +3,9 @@
 
 use super::{Deployer, Order, table};
 use crate::{
-    component::{artifact::VersionId, gate},
     config::Profile,
-    leader::{Lock, within},
+    runtime::{gate, version_id::VersionId},
+    services::leader::{Lock, within},
 };
 use anyhow::{Context, Result, bail};
 use futures_util::{StreamExt, TryStreamExt, stream};

@@ -15,9 +15,11 @@ pub use artifacts::{Artifact, NewArtifact};
 pub use nodes::{Beat, Node, Other, Unprepared, Wanted};
 
 use crate::{
-    component::artifact::VersionId,
-    database::{Error as PoolError, Pool},
-    leader::Lock,
+    runtime::version_id::VersionId,
+    services::{
+        database::{Error as PoolError, Pool},
+        leader::Lock,
+    },
 };
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row as _, SqlSafeStr, postgres::PgRow};
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! Runs one statement of a component within the caps of its call.
 
 use super::value;
-use crate::component::bindings::database::{Error, Rejection, Value};
+use crate::capability::bindings::database::{Error, Rejection, Value};
 use futures_util::TryStreamExt;
 use sqlx::{AssertSqlSafe, Either, Executor, PgConnection, Row, SqlSafeStr, Statement, postgres::PgArguments};
 use std::sync::Arc;

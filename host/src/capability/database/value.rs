@@ -4,7 +4,7 @@
 //! fit that, and nothing is converted silently.
 
 use super::numeric;
-use crate::component::bindings::database::{Error, Value};
+use crate::capability::bindings::database::{Error, Value};
 use chrono::{NaiveDate, NaiveTime, Timelike};
 use sqlx::{
     Arguments, Encode, Postgres, Type, TypeInfo, ValueRef,

@@ -4,12 +4,13 @@
 //! Only the signature is judged here. What the token says, and whether it is
 //! meant for us, is the component's to judge.
 
-use crate::{
-    capability::{Call, http_client::Client},
-    component::bindings::{
+use crate::capability::{
+    Call,
+    bindings::{
         certificates::{Error, Host},
         http_client,
     },
+    http_client::Client,
 };
 use jsonwebtoken::{Algorithm, DecodingKey};
 use std::{

@@ -2,7 +2,7 @@
 //! a core on purpose, so they run on blocking threads, one per core: more at a
 //! time would only make each slower and take 19 MiB each.
 
-use crate::{capability::Call, component::bindings::passwords::Host};
+use crate::capability::{Call, bindings::passwords::Host};
 use argon2::{
     Argon2,
     password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString},

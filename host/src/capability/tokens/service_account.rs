@@ -1,12 +1,13 @@
 //! Access tokens of the operator's service account at a cloud provider, by a
 //! signed assertion (RFC 7523). The private key stays here.
 
-use crate::{
-    capability::{Call, http_client::Client},
-    component::bindings::{
+use crate::capability::{
+    Call,
+    bindings::{
         http_client,
         service_account::{Error, Host},
     },
+    http_client::Client,
 };
 use anyhow::Context;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};

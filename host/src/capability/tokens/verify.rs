@@ -6,9 +6,9 @@
 //! open: what cannot be looked up is an error.
 
 use super::{Presented, Signer, unix_time};
-use crate::{
-    capability::Shared,
-    component::bindings::{http::Principal, sessions::Refusal},
+use crate::capability::{
+    Shared,
+    bindings::{http::Principal, sessions::Refusal},
 };
 use jsonwebtoken::{Algorithm, Validation};
 use sha2::{Digest, Sha256};

@@ -1,7 +1,7 @@
 //! Artifacts: what was deployed, or refused.
 
 use super::{Entry, Error, Mode, Table, lock, version};
-use crate::component::artifact::VersionId;
+use crate::runtime::version_id::VersionId;
 use chrono::{DateTime, Utc};
 use sqlx::{Row, postgres::PgRow};
 

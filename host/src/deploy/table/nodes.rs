@@ -1,7 +1,7 @@
 //! The hosts of the cluster: who is there, and who has prepared what.
 
 use super::{Error, Mode, Table, lock, notify};
-use crate::{component::artifact::VersionId, deploy::fence::FENCED_AFTER};
+use crate::{deploy::fence::FENCED_AFTER, runtime::version_id::VersionId};
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, Row, postgres::PgRow};
 use std::{collections::BTreeMap, time::Duration};

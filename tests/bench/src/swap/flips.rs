@@ -57,7 +57,7 @@ pub async fn run(ground: &Ground<'_>, artifacts: &Artifacts) -> Result<Flips> {
     let control = Control::of(&hosts[0]);
     let first = control.deploy("hello", "", &artifacts.hello).await?.version;
     expected.add(&first, Some(FIRST));
-    expected.add(host::component::artifact::VersionId::of(&artifacts.second).as_str(), Some(SECOND));
+    expected.add(host::runtime::version_id::VersionId::of(&artifacts.second).as_str(), Some(SECOND));
     let second = control.deploy("hello", "", &artifacts.second).await?.version;
 
     let until = Until::after(LONGEST);

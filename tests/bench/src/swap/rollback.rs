@@ -58,7 +58,7 @@ async fn once(scene: &Scene<'_>, query: &str, kind: &str, done: &mut Rollback) -
     tokio::time::sleep(BESIDE).await;
     let mut events = scene.control.events().await?;
     let artifact = scene.artifacts.fresh(&scene.artifacts.flaky);
-    scene.hello.add(host::component::artifact::VersionId::of(&artifact).as_str(), Some(FIRST));
+    scene.hello.add(host::runtime::version_id::VersionId::of(&artifact).as_str(), Some(FIRST));
     scene.hello.unsettle();
     scene.control.deploy("hello", query, &artifact).await?;
     let both = async {

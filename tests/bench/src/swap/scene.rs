@@ -117,7 +117,7 @@ impl<'a> Scene<'a> {
         query: &str,
     ) -> Result<Change> {
         // Its name is known before the host has answered, and so may answer.
-        expected.add(host::component::artifact::VersionId::of(artifact).as_str(), says);
+        expected.add(host::runtime::version_id::VersionId::of(artifact).as_str(), says);
         if query.is_empty() {
             expected.unsettle();
         }

@@ -1,0 +1,303 @@
+//! One connection: what it is about to get, and how far it is with each stream.
+//!
+//! A stream numbers its frames from 1. The connection gets each number once and
+//! in order: one that it has is skipped, and one that comes too early makes it
+//! fall behind, upon which the component is asked for what is missing. So
+//! nothing depends on every frame arriving here by itself.
+
+mod streams;
+
+use super::frame::Frame;
+use crate::capability::{bindings::http::Caller, tokens::verify::Verified};
+use std::{
+    collections::{HashMap, VecDeque},
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+use streams::Stream;
+use tokio::sync::Notify;
+use tokio_tungstenite::tungstenite::Message;
+use uuid::Uuid;
+
+/// Frames that wait for a client; one that lets more wait is too slow.
+pub const QUEUE: usize = 256;
+/// A gap is filled only while the client takes what it gets: so many frames may
+/// wait.
+const MOST_WAITING: usize = 64;
+pub const TOO_SLOW: u16 = 4413;
+/// Close reasons have at most this (RFC 6455, 5.5).
+const MAX_REASON_BYTES: usize = 123;
+
+pub struct Connection {
+    pub id: Uuid,
+    pub component: String,
+    /// The endpoint's path.
+    pub path: String,
+    pub client: IpAddr,
+    /// What the client is told when no version of the component can say it.
+    pub failure: String,
+    inner: Mutex<Inner>,
+    /// Wakes the connection's task: there is something in `inner` for it.
+    pub wake: Notify,
+}
+
+struct Inner {
+    /// What waits for the client. Without memory while nothing does.
+    queue: VecDeque<Message>,
+    caller: Caller,
+    bound: Option<Bound>,
+    state: Vec<u8>,
+    rooms: Vec<String>,
+    streams: HashMap<String, Stream>,
+    /// Streams that are behind, each once.
+    behind: VecDeque<String>,
+    /// Calls that keep back what is broadcast: the first one, and those in which
+    /// the connection joins a room.
+    holds: u32,
+    kept: Vec<Frame>,
+    limit: usize,
+    timer: Option<Instant>,
+    /// A call failed that had let it into a room.
+    is_stranded: bool,
+    close: Option<(u16, String)>,
+}
+
+/// What is broadcast to the connection is kept back while this lives.
+pub struct Hold(Arc<Connection>);
+
+impl Hold {
+    /// The call has failed in which the connection came into the room.
+    pub fn strand(&self) {
+        self.0.strand();
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.0.release();
+    }
+}
+
+/// The token that a connection lives by.
+#[derive(Clone, Debug)]
+pub struct Bound {
+    pub user_id: Uuid,
+    pub session_id: Uuid,
+    /// The role that the user has to have.
+    pub role: String,
+    pub expires_at: SystemTime,
+}
+
+impl Connection {
+    pub fn new(component: &str, path: &str, client: IpAddr, limit: usize, failure: String) -> Connection {
+        let inner = Inner {
+            queue: VecDeque::new(),
+            caller: Caller::Anonymous,
+            bound: None,
+            state: Vec::new(),
+            rooms: Vec::new(),
+            streams: HashMap::new(),
+            behind: VecDeque::new(),
+            holds: 1,
+            kept: Vec::new(),
+            limit,
+            timer: None,
+            is_stranded: false,
+            close: None,
+        };
+        Connection {
+            id: Uuid::new_v4(),
+            component: component.to_owned(),
+            path: path.to_owned(),
+            client,
+            failure,
+            inner: Mutex::new(inner),
+            wake: Notify::new(),
+        }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn caller(&self) -> Caller {
+        self.inner().caller.clone()
+    }
+
+    /// Tells clients apart, for which version they get.
+    pub fn who(&self) -> String {
+        match &self.inner().caller {
+            Caller::User(principal) => principal.user_id.clone(),
+            _ => self.client.to_string(),
+        }
+    }
+
+    pub fn state(&self) -> Vec<u8> {
+        self.inner().state.clone()
+    }
+
+    pub fn limit(&self) -> usize {
+        self.inner().limit
+    }
+
+    pub fn timer(&self) -> Option<Instant> {
+        self.inner().timer
+    }
+
+    pub fn bound(&self) -> Option<Bound> {
+        self.inner().bound.clone()
+    }
+
+    pub fn rooms(&self) -> Vec<String> {
+        self.inner().rooms.clone()
+    }
+
+    pub fn joined(&self, room: &str) {
+        let mut inner = self.inner();
+        if !inner.rooms.iter().any(|other| other == room) {
+            inner.rooms.push(room.to_owned());
+        }
+    }
+
+    pub fn left(&self, room: &str) {
+        self.inner().rooms.retain(|other| other != room);
+    }
+
+    /// From here on the connection is this user's, who has to have this role.
+    pub fn bind(&self, user: &Verified, role: String) {
+        let id = |text: &str| Uuid::parse_str(text).ok();
+        let (Some(user_id), Some(session_id)) = (id(&user.principal.user_id), id(&user.principal.session_id)) else {
+            unreachable!("both were read from columns of type uuid");
+        };
+        let seconds = u64::try_from(user.presented.expires_at).unwrap_or(0);
+        let expires_at = UNIX_EPOCH + Duration::from_secs(seconds);
+        let mut inner = self.inner();
+        inner.caller = Caller::User(user.principal.clone());
+        inner.bound = Some(Bound { user_id, session_id, role, expires_at });
+    }
+
+    pub fn set_state(&self, state: Vec<u8>) {
+        self.inner().state = state;
+    }
+
+    pub fn set_limit(&self, bytes: u32) {
+        self.inner().limit = bytes as usize;
+    }
+
+    pub fn set_timer(&self, milliseconds: u32) {
+        let end = Instant::now() + Duration::from_millis(milliseconds.into());
+        self.inner().timer = (milliseconds > 0).then_some(end);
+        self.wake.notify_one();
+    }
+
+    /// True if the timer's time is over; it is gone then.
+    pub fn take_timer(&self) -> bool {
+        self.inner().timer.take_if(|end| *end <= Instant::now()).is_some()
+    }
+
+    /// What stands in the queue is still sent. The first close decides.
+    pub fn close(&self, code: u16, reason: &str) {
+        let reason = &reason[..reason.floor_char_boundary(MAX_REASON_BYTES)];
+        self.inner().close.get_or_insert((code, reason.to_owned()));
+        self.wake.notify_one();
+    }
+
+    /// Nothing more of what is broadcast is for this connection: it is in a room
+    /// only because of a call that has failed, and has to end.
+    pub fn strand(&self) {
+        self.inner().is_stranded = true;
+        self.wake.notify_one();
+    }
+
+    pub fn is_stranded(&self) -> bool {
+        self.inner().is_stranded
+    }
+
+    pub fn closing(&self) -> Option<(u16, String)> {
+        self.inner().close.clone()
+    }
+
+    /// The component has seen the connection open.
+    pub fn opened(&self) {
+        self.release();
+    }
+
+    /// Keeps back what is broadcast, until the hold is dropped.
+    pub fn hold(self: &Arc<Self>) -> Hold {
+        self.inner().holds += 1;
+        Hold(Arc::clone(self))
+    }
+
+    /// With the last hold gone, what was kept back goes out.
+    fn release(&self) {
+        let mut inner = self.inner();
+        inner.holds = inner.holds.saturating_sub(1);
+        if inner.holds > 0 {
+            return;
+        }
+        let kept = std::mem::take(&mut inner.kept);
+        let names: Vec<String> = inner.streams.keys().cloned().collect();
+        for name in names {
+            inner.check(&name);
+        }
+        drop(inner);
+        for frame in kept {
+            self.deliver(&frame, false);
+        }
+        self.wake.notify_one();
+    }
+
+    /// For this connection alone: with a number, it is what was missing.
+    pub fn send(&self, frame: &Frame) {
+        self.deliver(frame, true);
+    }
+
+    pub fn broadcast(&self, frame: &Frame) {
+        self.deliver(frame, false);
+    }
+
+    fn deliver(&self, frame: &Frame, directly: bool) {
+        let mut inner = self.inner();
+        if inner.close.is_some() || (inner.is_stranded && !directly) {
+            return;
+        }
+        if !inner.admits(frame, directly) {
+            if !inner.behind.is_empty() || inner.close.is_some() {
+                self.wake.notify_one();
+            }
+            return;
+        }
+        // Under the lock, so that the order in the queue is that of the numbers.
+        if inner.queue.len() < QUEUE {
+            inner.queue.push_back(frame.message.clone());
+        } else {
+            inner.close.get_or_insert((TOO_SLOW, "the client is too slow".to_owned()));
+        }
+        drop(inner);
+        self.wake.notify_one();
+    }
+
+    /// Whether frames wait for the client.
+    pub fn has_frames(&self) -> bool {
+        !self.inner().queue.is_empty()
+    }
+
+    /// Whether the client takes what it gets.
+    pub fn keeps_up(&self) -> bool {
+        self.inner().queue.len() <= MOST_WAITING
+    }
+
+    /// The next one that is to be written.
+    pub fn next_frame(&self) -> Option<Message> {
+        let mut inner = self.inner();
+        let frame = inner.queue.pop_front();
+        if inner.queue.is_empty() {
+            inner.queue = VecDeque::new();
+        }
+        frame
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,93 @@
+//! What is asked for, and how it has gone.
+
+use super::table::Actor;
+use crate::runtime::{Version, gate::Timing, version_id::VersionId};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// What a deploy asks for.
+#[derive(Clone, Debug)]
+pub struct Order {
+    pub activate: bool,
+    /// Share of the clients, in percent; 0: all of them.
+    pub canary: u8,
+    pub shadow: bool,
+    /// Empty: those of host.toml, else those it has, else `/api/NAME`.
+    pub mounts: Vec<String>,
+    pub signature: Option<Vec<u8>>,
+    pub actor: Actor,
+    /// It comes from the directory of components.
+    pub seed: bool,
+}
+
+impl Order {
+    /// Of the directory of components.
+    pub(super) fn seed(signature: Option<Vec<u8>>) -> Order {
+        let actor = Actor { name: "start".to_owned(), origin: "the directory of components".to_owned() };
+        Order { activate: true, canary: 0, shadow: false, mounts: Vec::new(), signature, actor, seed: true }
+    }
+}
+
+/// How a change has gone.
+#[derive(Debug)]
+pub struct Outcome {
+    pub component: String,
+    pub version: VersionId,
+    /// `live`, `canary` or `ready`.
+    pub state: &'static str,
+    pub timing: Timing,
+    /// Of the pointer store alone.
+    pub swap: Duration,
+    /// The artifact was there already.
+    pub existed: bool,
+    /// Nothing had to be done.
+    pub unchanged: bool,
+    pub message: String,
+    pub capabilities: Difference,
+    pub routes: Difference,
+    /// Hosts that the change waited for, this one included.
+    pub nodes: usize,
+}
+
+/// Against the version that was live before.
+#[derive(Debug, Default)]
+pub struct Difference {
+    pub added: Vec<String>,
+    pub removed: Vec<String>,
+}
+
+impl Difference {
+    pub(super) fn between(old: &[String], new: &[String]) -> Difference {
+        let without = |from: &[String], what: &[String]| from.iter().filter(|x| !what.contains(x)).cloned().collect();
+        Difference { added: without(new, old), removed: without(old, new) }
+    }
+}
+
+/// What a version is to become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Goal {
+    Live,
+    Trial { weight: u8, shadow: bool },
+}
+
+impl Outcome {
+    pub(super) fn of(version: &Version, timing: Timing) -> Outcome {
+        Outcome {
+            component: version.component.clone(),
+            version: version.id.clone(),
+            state: "live",
+            timing,
+            swap: Duration::ZERO,
+            existed: true,
+            unchanged: false,
+            message: String::new(),
+            capabilities: Difference::default(),
+            routes: Difference::default(),
+            nodes: 1,
+        }
+    }
+}
+
+pub fn millis(duration: Duration) -> Value {
+    json!((duration.as_secs_f64() * 1e6).round() / 1000.0)
+}

@@ -1,0 +1,191 @@
+//! Endpoints of the host itself: its state, and the description of the API.
+
+use super::{Gateway, Line, dispatch, error_response::Refusal, openapi};
+use crate::{capability::bindings::http::Method as RouteMethod, runtime::registry::Slot};
+use axum::{
+    http::{Method, StatusCode, request::Parts},
+    response::Response,
+};
+use chrono::{SecondsFormat, Utc};
+use futures_util::future::join_all;
+use serde_json::{Map, Value, json};
+use std::time::Duration;
+
+const HEALTH: &str = "/health";
+const SERVICES: &str = "/services";
+const SERVICES_HEALTH: &str = "/services/health";
+const OPENAPI: &str = "/api/openapi.json";
+const DOCS: &str = "/api/docs";
+
+/// For each component, and for PostgreSQL.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
+
+impl Gateway {
+    /// None: the path is not the host's.
+    pub(super) async fn platform(
+        &self,
+        parts: &Parts,
+        path: &str,
+        line: &mut Line,
+    ) -> Option<Result<Response, Refusal>> {
+        if ![HEALTH, SERVICES, SERVICES_HEALTH, OPENAPI, DOCS].contains(&path) {
+            return None;
+        }
+        line.route = Some(path.to_owned());
+        if ![Method::GET, Method::HEAD].contains(&parts.method) {
+            return Some(Err(dispatch::wrong_method(&[RouteMethod::Get])));
+        }
+        Some(Ok(match path {
+            HEALTH => self.health(),
+            SERVICES => super::json(&self.services()),
+            OPENAPI => self.openapi(),
+            DOCS => self.docs(),
+            _ => self.services_health().await,
+        }))
+    }
+
+    /// Asks neither database nor Redis. 503 tells a balancer that this host
+    /// answers nothing until it has caught up with the others.
+    fn health(&self) -> Response {
+        let behind = self.fence.is_up();
+        let mut response = super::json(&json!({
+            "service": "shema",
+            "status": if behind { "unhealthy" } else { "healthy" },
+            "timestamp": now(),
+            "version": env!("CARGO_PKG_VERSION"),
+            "uptime": self.started.elapsed().as_secs(),
+            "environment": self.profile,
+        }));
+        if behind {
+            *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        }
+        response
+    }
+
+    fn services(&self) -> Value {
+        let slots = self.registry.mounted();
+        let services: Map<String, Value> = slots
+            .iter()
+            .map(|slot| {
+                let version = slot.live().map(|version| version.id.to_string());
+                (slot.name.clone(), json!({ "name": slot.name, "version": version }))
+            })
+            .collect();
+        let gateway = json!({ "port": self.port, "environment": self.profile });
+        json!({
+            "success": true,
+            "data": { "gateway": gateway, "services": services },
+            "meta": { "timestamp": now() },
+        })
+    }
+
+    /// Asks everything at once. Redis is no reason for a 503, since nothing
+    /// depends on it.
+    async fn services_health(&self) -> Response {
+        let slots = self.registry.mounted();
+        let checks = slots.iter().map(|slot| async { (slot.name.clone(), check(slot).await) });
+        let database = tokio::time::timeout(CHECK_TIMEOUT, self.shared.database_answers());
+        let keys = ["health".to_owned()];
+        let redis = self.shared.redis.any_exists(&keys);
+        let (mut services, database, redis) = tokio::join!(join_all(checks), database, redis);
+        let answers = |answers: bool, name: &str| match answers {
+            true => Ok(json!({})),
+            false => Err(format!("{name} does not answer")),
+        };
+        services.push(("postgres".into(), answers(database.unwrap_or(false), "PostgreSQL")));
+        let healthy = services.iter().all(|(_, check)| check.is_ok());
+        let redis = answers(redis.is_ok(), "Redis");
+        let degraded = !healthy || redis.is_err();
+        services.push(("redis".into(), redis));
+        let services: Map<String, Value> = services
+            .into_iter()
+            .map(|(name, check)| match check {
+                Ok(data) => (name, json!({ "status": "healthy", "data": data })),
+                Err(error) => (name, json!({ "status": "unhealthy", "error": error })),
+            })
+            .collect();
+        let mut response = super::json(&json!({
+            "success": true,
+            "overallStatus": if degraded { "degraded" } else { "healthy" },
+            "services": services,
+            "timestamp": now(),
+        }));
+        if !healthy {
+            *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        }
+        response
+    }
+}
+
+/// A component is healthy if a new instance of its live version answers.
+async fn check(slot: &Slot) -> Result<Value, String> {
+    let version = slot.live().ok_or("The component is not loaded")?;
+    match tokio::time::timeout(CHECK_TIMEOUT, version.answers()).await {
+        Ok(Ok(())) => Ok(json!({ "version": version.id.to_string() })),
+        Ok(Err(failure)) => {
+            tracing::warn!(component = ?version.label, "a health check {failure}");
+            Err("The component does not answer".into())
+        }
+        Err(_) => Err("Health check timeout".into()),
+    }
+}
+
+/// These endpoints, for the description of the API.
+pub fn describe() -> impl Iterator<Item = (String, Map<String, Value>)> {
+    let text = json!({ "type": "string" });
+    let object = |members: Value| {
+        let names: Vec<&String> = members.as_object().into_iter().flat_map(Map::keys).collect();
+        json!({ "type": "object", "required": names, "properties": members })
+    };
+    let time = json!({ "type": "string", "format": "date-time" });
+    let status = json!({ "type": "string", "enum": ["healthy", "unhealthy"] });
+    let health = object(json!({
+        "service": text, "status": text, "timestamp": time, "version": text,
+        "uptime": { "type": "integer", "minimum": 0 }, "environment": text,
+    }));
+    let version = object(json!({ "name": text, "version": { "type": ["string", "null"] } }));
+    let gateway = object(json!({ "port": { "type": "integer" }, "environment": text }));
+    let services = object(json!({
+        "success": { "const": true },
+        "data": object(json!({ "gateway": gateway, "services": { "type": "object", "additionalProperties": version } })),
+        "meta": object(json!({ "timestamp": time })),
+    }));
+    let checked = json!({
+        "type": "object",
+        "properties": { "status": status, "data": { "type": "object" }, "error": text },
+        "required": ["status"],
+    });
+    let checks = object(json!({
+        "success": { "const": true },
+        "overallStatus": { "type": "string", "enum": ["healthy", "degraded"] },
+        "services": { "type": "object", "additionalProperties": checked },
+        "timestamp": time,
+    }));
+    let done = |schema: &Value| json!({ "200": openapi::answer("Done", schema) });
+    let page = json!({ "200": { "description": "A page", "content": { "text/html": { "schema": text } } } });
+    let mut of_health = done(&health);
+    of_health["503"] = openapi::answer("It is behind the other hosts of its cluster", &health);
+    let mut of_checks = done(&checks);
+    of_checks["503"] = openapi::answer("Something does not answer", &checks);
+    [
+        (HEALTH, "Whether the host is ready", of_health),
+        (SERVICES, "Which versions are live", done(&services)),
+        (SERVICES_HEALTH, "Whether everything answers", of_checks),
+        (OPENAPI, "This description", done(&json!({ "type": "object" }))),
+        (DOCS, "This description as a page", page),
+    ]
+    .into_iter()
+    .map(|(path, summary, mut responses)| {
+        responses["405"] = openapi::refusal(&["METHOD_NOT_ALLOWED"]);
+        let name = path.trim_start_matches("/api").trim_matches('/').replace(['/', '.'], "-");
+        let operation = json!({
+            "operationId": format!("host.{name}"), "summary": summary, "tags": ["host"], "security": [],
+            "responses": responses,
+        });
+        (path.to_owned(), Map::from_iter([("get".to_owned(), operation)]))
+    })
+}
+
+pub fn now() -> String {
+    Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true)
+}

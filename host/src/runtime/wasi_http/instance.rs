@@ -1,0 +1,193 @@
+//! The store of a guest, and what it may use.
+
+use super::{
+    World,
+    exchange::Exchange,
+    outbound::Outbound,
+    worker::{Seat, Watch, Worker},
+};
+use crate::{
+    capability::http_client::Grant,
+    config::Limits,
+    runtime::{engine::TICK, instance::Memory, stats::Stats, stderr::Tail},
+};
+use anyhow::Context as _;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio_util::sync::CancellationToken;
+use wasmtime::{Engine, ResourceLimiter, Store, StoreContextMut, UpdateDeadline, component::ResourceTable};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{
+    WasiHttpCtx, WasiHttpCtxView, WasiHttpView,
+    handler::{HandlerState, Instance, Proxy, ProxyPre},
+};
+
+/// Resources of the host that one guest may hold: bodies, header maps, timers.
+/// A request needs some ten.
+const MAX_RESOURCES: usize = 1_000;
+
+/// Bytes of one header map. Together with the number of resources this bounds
+/// what a guest can make the host keep for it.
+const MAX_HEADER_BYTES: usize = 64 << 10;
+
+/// Bytes that one call to the host may carry; a body comes in pieces.
+const MAX_HOSTCALL_BYTES: usize = 16 << 20;
+
+/// The store's data: WASI of which nothing leads outside, and HTTP to granted
+/// origins.
+pub struct State {
+    table: ResourceTable,
+    wasi: WasiCtx,
+    http: WasiHttpCtx,
+    outbound: Outbound,
+    stderr: Tail,
+    bounds: Bounds,
+    /// End of the present call: ends a guest that only computes.
+    deadline: Instant,
+}
+
+impl State {
+    pub fn begin(&mut self, exchange: &Exchange) {
+        self.deadline = exchange.deadline() + 2 * TICK;
+    }
+
+    /// The last that the guest wrote to stderr, a panic message as a rule.
+    pub fn last_words(&self) -> String {
+        self.stderr.take()
+    }
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+impl WasiHttpView for State {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.outbound }
+    }
+}
+
+/// The memory's bounds, told to the worker, which sees the store only at the
+/// ends of its life.
+struct Bounds {
+    memory: Memory,
+    seat: Arc<Seat>,
+}
+
+impl ResourceLimiter for Bounds {
+    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let grows = self.memory.memory_growing(current, desired, maximum)?;
+        self.seat.note_memory(self.memory.bytes);
+        Ok(grows)
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        self.memory.table_growing(current, desired, maximum)
+    }
+}
+
+/// Makes the instances of one version.
+pub struct Factory {
+    engine: Engine,
+    pre: ProxyPre<State>,
+    limits: Limits,
+    deadline: Duration,
+    outbound: Arc<Grant>,
+    name: String,
+    closed: CancellationToken,
+    stats: Arc<Stats>,
+}
+
+impl Factory {
+    pub fn new(
+        engine: Engine,
+        pre: ProxyPre<State>,
+        limits: Limits,
+        deadline: Duration,
+        outbound: Arc<Grant>,
+        name: String,
+        closed: CancellationToken,
+    ) -> Factory {
+        Factory { engine, pre, limits, deadline, outbound, name, closed, stats: Arc::default() }
+    }
+
+    pub fn stats(&self) -> &Arc<Stats> {
+        &self.stats
+    }
+
+    fn world(&self) -> World {
+        match self.pre {
+            ProxyPre::P2(_) => World::Http02,
+            ProxyPre::P3(_) => World::Http03,
+        }
+    }
+
+    /// A new instance, or why there is none: with the guest's last words.
+    pub async fn create(&self) -> anyhow::Result<(Store<State>, Proxy, Arc<Seat>)> {
+        let seat = Arc::new(Seat::default());
+        let mut store = self.store(&seat);
+        let created = tokio::time::timeout(self.deadline, self.pre.instantiate_async(&mut store)).await;
+        let created = created.with_context(|| format!("it takes longer than {:?}", self.deadline))?;
+        let proxy = created.map_err(|error| anyhow::anyhow!("{error:#} {}", store.data().last_words()))?;
+        seat.note_instantiated();
+        Ok((store, proxy, seat))
+    }
+
+    fn store(&self, seat: &Arc<Seat>) -> Store<State> {
+        let stderr = Tail::default();
+        let mut wasi = WasiCtx::builder();
+        wasi.stderr(stderr.clone()).allow_tcp(false).allow_udp(false).allow_ip_name_lookup(false);
+        let mut http = WasiHttpCtx::new();
+        http.set_field_size_limit(MAX_HEADER_BYTES);
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(MAX_RESOURCES);
+        let mut store = Store::new(
+            &self.engine,
+            State {
+                table,
+                wasi: wasi.build(),
+                http,
+                outbound: Outbound::new(Arc::clone(&self.outbound)),
+                stderr,
+                bounds: Bounds { memory: Memory::new(&self.limits, &self.stats), seat: Arc::clone(seat) },
+                deadline: Instant::now() + self.deadline + 2 * TICK,
+            },
+        );
+        store.limiter(|state| &mut state.bounds);
+        store.set_hostcall_fuel(MAX_HOSTCALL_BYTES);
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(on_epoch);
+        store
+    }
+}
+
+impl HandlerState for Factory {
+    type StoreData = State;
+    type WorkerExpiration = Watch;
+    type WorkerState = Worker;
+
+    async fn instantiate(&self) -> wasmtime::Result<Instance<State, Watch, Worker>> {
+        let (store, proxy, seat) = self.create().await.map_err(wasmtime::Error::from_anyhow)?;
+        let world = self.world();
+        Ok(Instance {
+            store,
+            proxy,
+            view: State::http,
+            expiration: Watch::new(Arc::clone(&seat), world, self.closed.clone()),
+            state: Worker::new(seat, world, &self.limits, self.name.clone()),
+        })
+    }
+}
+
+/// Lets the executor run between two slices of a computing guest, and ends a
+/// guest that is past its deadline.
+fn on_epoch(store: StoreContextMut<'_, State>) -> wasmtime::Result<UpdateDeadline> {
+    if Instant::now() >= store.data().deadline {
+        return Ok(UpdateDeadline::Interrupt);
+    }
+    Ok(UpdateDeadline::Yield(1))
+}
