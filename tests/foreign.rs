@@ -5,7 +5,7 @@ use crate::harness::{fixture, javascript_guest, until};
 use axum::{body::Body, extract::State, http::Request, response::IntoResponse, response::Response};
 use bytes::Bytes;
 use host::{
-    capability::http_client::{Client, Grant},
+    capability::http_client::Grant,
     config::Limits,
     gateway::http::wasi_http::{self as gateway, Origin},
     runtime::{
@@ -18,7 +18,8 @@ use host::{
         version_id::VersionId,
         wasi_http::{self as foreign, Foreign, World},
     },
-    telemetry::operator_events::Notices,
+    services::http_client::Client,
+    telemetry::operator_events::OperatorEvents,
 };
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
@@ -464,7 +465,7 @@ fn version(foreign: Foreign, name: &str, number: u32) -> Version {
         description: Description::default(),
         stats: Arc::clone(foreign.stats()),
         runner: Runner::Foreign(foreign),
-        notices: Arc::new(Notices::new("test")),
+        events: Arc::new(OperatorEvents::new("test")),
     });
     version.expect("a name that fits into a header")
 }

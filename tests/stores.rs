@@ -1,7 +1,7 @@
 //! Redis and what stands in for it: the same promises are held against both.
 
 use crate::harness::{redis, until};
-use host::capability::redis::{Store, StoreError};
+use host::services::redis::{Store, StoreError};
 use std::time::Duration;
 
 const LONG: Duration = Duration::from_secs(60);

@@ -6,36 +6,38 @@
 use crate::{
     builder::Checkout,
     capability::{
-        self, Shared,
-        redis::Store,
+        Shared,
+        calls::Components,
         sockets::{presence, session_guard},
-        tokens::{self, Signer, certificates, service_account::Account},
     },
-    config::{self, Access, Config},
+    config::{self, Access, Config, ListenNote},
     deploy::{self, Deployer},
     embedded::Cluster,
     gateway::{
         control,
-        http::{Gateway, rate_limit::Limiter},
+        http::Gateway,
         listener,
         schedule::{self, Scheduled},
         sockets::channel,
     },
     runtime::{Workshop, code_cache::Cache, compile::Compiler, engine, linker, registry::Registry, wasi_http},
     services::{
+        Services, crypto,
         database::{self, Pool, Roles},
+        http_client::Client,
         outbox,
+        rate_limit::Limiter,
+        redis::Store,
+        tokens::{Signer, Verifier, certificates::Certificates, service_account::ServiceAccount},
     },
-    telemetry::operator_events::Notices,
+    telemetry::operator_events::OperatorEvents,
+    welcome,
 };
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result};
 use base64::{Engine, prelude::BASE64_STANDARD};
-use serde_json::json;
 use sqlx::postgres::PgConnectOptions;
 use std::{
-    io::Write,
     net::SocketAddr,
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -50,10 +52,6 @@ use uuid::Uuid;
 
 /// Name of the embedded database.
 const DATABASE: &str = "shema";
-const DEMO_DATA: &str = include_str!("../../migrations/demo.sql");
-const DEMO_SEPARATOR: &str = "-- end of statement 1";
-const DEMO_ADMIN: &str = "admin@demo.shema.example";
-
 pub struct App;
 
 impl App {
@@ -67,7 +65,7 @@ impl App {
     /// Runs until a signal; returns when everything is in order again. `ready`
     /// is told where the control API listens, once it does.
     pub async fn serve(config: Config, demo: bool, ready: impl FnOnce(Access) + Send) -> Result<()> {
-        install_crypto();
+        crypto::install_tls_provider();
         listener::open_many_files();
         let started = Instant::now();
         build_missing(&config).await?;
@@ -76,12 +74,6 @@ impl App {
         stop(cluster).await;
         served
     }
-}
-
-/// Both `ring` and `aws-lc-rs` are compiled in; TLS panics unless one is chosen.
-pub fn install_crypto() {
-    // An error means that one has been chosen before, which is as good.
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
 }
 
 async fn stop(cluster: Option<Cluster>) {
@@ -135,39 +127,24 @@ async fn serve_with(
     ready: impl FnOnce(Access) + Send,
 ) -> Result<()> {
     database::prepare(options, config.migrate).await?;
-    let redis = Arc::new(match &config.redis_url {
-        Some(url) => Store::server(url, &config.redis_prefix)?,
-        None => Store::memory(&config.redis_prefix),
-    });
-    let owner = Pool::owner(options);
-    let http_client = capability::http_client::Client::new()?;
-    let account = config.service_account.as_deref();
-    let account = account.map(|path| Account::read(path, http_client.clone())).transpose()?;
     let node = Uuid::new_v4();
     let shared = Arc::new(Shared {
-        notices: Arc::new(Notices::new(&node.to_string())),
+        services: Arc::new(services(config, options, node).await?),
         hub: Arc::default(),
-        limiter: Arc::new(Limiter::new(config.rate_limits.clone(), Arc::clone(&redis))),
-        certificates: Arc::new(certificates::Store::new(http_client.clone())),
-        service_account: account.map(Arc::new),
-        http_client,
-        directory: Arc::default(),
-        outbox_secret: capability::events::read_secret(&owner).await?,
-        owner,
-        redis,
-        signer: Arc::new(Signer::new(config)),
+        components: Arc::default(),
     });
     if demo {
-        load_demo(config, &shared).await?;
+        welcome::load_demo(config, &shared.services).await?;
     }
-    let workshop = Arc::new(workshop(config, options, &shared)?);
+    let workshop = Arc::new(workshop(config, &shared)?);
     let registry = Arc::new(Registry::new(config.aliases.clone()));
     // Set once, here.
-    let _ = shared.directory.set(Arc::downgrade(&registry));
+    let components: Arc<dyn Components> = registry.clone();
+    let _ = shared.components.set(Arc::downgrade(&components));
     let deployer = Deployer::new(config, options, workshop, Arc::clone(&registry), node);
     deployer.start().await?;
     let stop = CancellationToken::new();
-    let relay = tokio::spawn(outbox::run(options.clone(), Arc::clone(&shared.redis), stop.clone()));
+    let relay = tokio::spawn(outbox::run(options.clone(), Arc::clone(&shared.services.redis), stop.clone()));
     let sockets = hold_sockets(options, &shared, &registry, node, &stop);
     let schedule = schedule::run(options.clone(), Arc::clone(&registry), scheduled(config), stop.clone());
     let schedule = tokio::spawn(schedule);
@@ -181,8 +158,34 @@ async fn serve_with(
     if relay.await.is_err() {
         tracing::warn!("the relay of events had panicked");
     }
-    shared.owner.close();
+    shared.services.owner.close();
     served
+}
+
+async fn services(config: &Config, options: &PgConnectOptions, node: Uuid) -> Result<Services> {
+    let redis = Arc::new(match &config.redis_url {
+        Some(url) => Store::server(url, &config.redis_prefix)?,
+        None => Store::memory(&config.redis_prefix),
+    });
+    let owner = Pool::owner(options);
+    let http_client = Client::new()?;
+    let account = config.service_account.as_deref();
+    let account = account.map(|path| ServiceAccount::read(path, http_client.clone())).transpose()?;
+    let signer = Arc::new(Signer::new(config));
+    let verifier = Verifier { signer: Arc::clone(&signer), pool: owner.clone(), redis: Arc::clone(&redis) };
+    Ok(Services {
+        roles: Roles::new(options, &config.secrets.access),
+        operator_events: Arc::new(OperatorEvents::new(&node.to_string())),
+        limiter: Arc::new(Limiter::new(config.rate_limits.clone(), Arc::clone(&redis))),
+        certificates: Arc::new(Certificates::new(http_client.clone())),
+        service_account: account.map(Arc::new),
+        verifier: Arc::new(verifier),
+        outbox_secret: outbox::read_secret(&owner).await?,
+        http_client,
+        owner,
+        redis,
+        signer,
+    })
 }
 
 /// The tasks around the connections that components hold.
@@ -199,7 +202,7 @@ fn hold_sockets(
     let pool = Pool::owner(options);
     tasks.spawn(session_guard::guard(hub(), pool.clone(), stop.clone()));
     tasks.spawn(presence::announce(hub(), pool, node, stop.clone()));
-    let (registry, redis) = (Arc::clone(registry), Arc::clone(&shared.redis));
+    let (registry, redis) = (Arc::clone(registry), Arc::clone(&shared.services.redis));
     tasks.spawn(channel::listen(hub(), registry, redis, stop.clone()));
     tasks
 }
@@ -212,7 +215,7 @@ fn scheduled(config: &Config) -> Vec<Scheduled> {
     config.components.iter().flat_map(of_component).collect()
 }
 
-fn workshop(config: &Config, options: &PgConnectOptions, shared: &Arc<Shared>) -> Result<Workshop> {
+fn workshop(config: &Config, shared: &Arc<Shared>) -> Result<Workshop> {
     let engine = engine::start(engine::Kind::Typed)?;
     let foreign_engine = engine::start(engine::Kind::Foreign)?;
     let public_key = config.deploy.public_key.as_ref().map(|text| {
@@ -233,22 +236,9 @@ fn workshop(config: &Config, options: &PgConnectOptions, shared: &Arc<Shared>) -
         max_artifact_bytes: config.deploy.max_artifact_mib << 20,
         public_key: public_key.transpose()?,
         shared: Arc::clone(shared),
-        roles: Roles::new(options, &config.secrets.access),
         engine,
         foreign_engine,
     })
-}
-
-async fn load_demo(config: &Config, shared: &Shared) -> Result<()> {
-    ensure!(config.profile == config::Profile::Development, "--demo is refused in production");
-    let (admin, rest) = DEMO_DATA.split_once(DEMO_SEPARATOR).context("demo.sql has lost its separator")?;
-    let hash =
-        tokens::hash_password(&config.secrets.demo).map_err(|error| anyhow!("cannot hash a password: {error}"))?;
-    let mut lease = shared.owner.get().await?;
-    sqlx::query(admin).bind(hash).execute(lease.connection()).await.context("cannot load the demo data")?;
-    sqlx::query(rest).execute(lease.connection()).await.context("cannot load the demo data")?;
-    lease.give_back();
-    Ok(())
 }
 
 struct Serving<'a> {
@@ -267,11 +257,12 @@ async fn listen(serving: Serving<'_>, ready: impl FnOnce(Access) + Send, stop: &
     let (public_at, control_at) = (public.local_addr()?, control.local_addr()?);
     let gateway = Arc::new(Gateway::new(
         config,
-        registry,
-        Arc::clone(shared),
+        Arc::clone(&registry),
+        shared,
         Arc::clone(&deployer),
         stop.clone(),
         public_at.port(),
+        listener::max_sockets(),
     )?);
     let address = deploy::Address { public: format!("http://{public_at}"), control: format!("http://{control_at}") };
     // Connections wait in the queue of the sockets until this host has missed
@@ -280,20 +271,23 @@ async fn listen(serving: Serving<'_>, ready: impl FnOnce(Access) + Send, stop: &
     let following = tokio::spawn(Arc::clone(&deployer).run(stop.clone()));
     // Before anybody can know that this host is there and stop it.
     let mut signals = Signals::catch()?;
-    let note = ListenNote::write(config, public_at, control_at)?;
+    let note = ListenNote::write(&config.data_dir, public_at, control_at, &config.secrets.control)?;
     let max_artifact_bytes = config.deploy.max_artifact_mib << 20;
     let token = config.secrets.control.clone();
-    let control_router = control::router(Arc::clone(&gateway), deployer, token, max_artifact_bytes, stop.clone());
+    let control_router =
+        control::router(registry, Arc::clone(&shared.services), deployer, token, max_artifact_bytes, stop.clone());
     let control_task = tokio::spawn(listener::serve(control, control_router, stop.clone()));
     let public_task = tokio::spawn(listener::serve(public, gateway.router(), stop.clone()));
     if demo || config.profile == config::Profile::Development {
-        greet(config, shared, public_at, demo, started).await;
+        welcome::greet(config, &shared.services, public_at, demo, started).await;
     }
     tracing::info!("Listening on http://{public_at}, control on http://{control_at}.");
     ready(Access::local(control_at, &config.secrets.control));
     signals.receive().await;
     tracing::info!("Stopping: requests under way are finished.");
-    note.remove();
+    if let Err(error) = note.remove() {
+        tracing::warn!("{error:#}");
+    }
     stop.cancel();
     let second = async {
         // A second signal means: now.
@@ -328,69 +322,6 @@ impl Signals {
         tokio::select! {
             _ = self.terminate.recv() => (),
             _ = self.interrupt.recv() => (),
-        }
-    }
-}
-
-/// What a person who starts the host for the first time wants to know.
-async fn greet(config: &Config, shared: &Shared, public: SocketAddr, demo: bool, started: Instant) {
-    let mut text = format!(
-        "\nShema is ready after {:.1} s.\n  API        http://{public}/api/courses\n  \
-         Docs       http://{public}/api/docs\n  Data       {}\n",
-        started.elapsed().as_secs_f32(),
-        match &config.database_url {
-            Some(_) => "in the database of DATABASE_URL".to_owned(),
-            None => config.data_dir.display().to_string(),
-        },
-    );
-    if demo {
-        text += &format!("  Demo admin {DEMO_ADMIN} with the password {}\n", config.secrets.demo);
-    } else if !has_admin(shared).await {
-        text += &format!(
-            "  First admin (the first such call wins):\n    curl -X POST http://{public}/api/auth/register \
-             -H 'content-type: application/json' \\\n      -d '{{\"email\":\"you@example.org\",\"password\":\"Choose-1-yourself\",\
-             \"full_name\":\"Your Name\",\"role\":\"admin\"}}'\n  Demo data: start with --demo\n"
-        );
-    }
-    // Not the log: a greeting is for people. Nobody may be listening.
-    let _ = std::io::stdout().write_all(text.as_bytes());
-}
-
-async fn has_admin(shared: &Shared) -> bool {
-    let Ok(mut lease) = shared.owner.get().await else { return true };
-    let query = "select exists (select from public.users where role = 'admin' and deleted_at is null)";
-    let found = sqlx::query_scalar(query).fetch_one(lease.connection()).await;
-    lease.give_back();
-    found.unwrap_or(true)
-}
-
-/// `listen.json`: how commands and scripts on this machine find the host.
-struct ListenNote(PathBuf);
-
-impl ListenNote {
-    fn write(config: &Config, public: SocketAddr, control: SocketAddr) -> Result<ListenNote> {
-        make_data_dir(&config.data_dir)?;
-        let path = config.data_dir.join("listen.json");
-        let note = json!({
-            "pid": std::process::id(),
-            "public": format!("http://{public}"),
-            "control": format!("http://{control}"),
-            "control_token": config.secrets.control,
-        });
-        let draft = path.with_extension("json.draft");
-        let write = || -> std::io::Result<()> {
-            let mut options = std::fs::OpenOptions::new();
-            let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
-            file.write_all(note.to_string().as_bytes())?;
-            std::fs::rename(&draft, &path)
-        };
-        write().with_context(|| format!("cannot write {}", path.display()))?;
-        Ok(ListenNote(path))
-    }
-
-    fn remove(&self) {
-        if let Err(error) = std::fs::remove_file(&self.0) {
-            tracing::warn!(%error, "cannot remove {}", self.0.display());
         }
     }
 }

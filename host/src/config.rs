@@ -8,14 +8,16 @@
 
 mod access;
 mod file;
+mod origin;
+mod rate_limit;
 mod secrets;
 mod setting;
 mod source;
 
-pub use access::Access;
-pub use file::{
-    Aggregate, Component, Deploy, Grants, Limits, Part, RateCallers, RateCount, RateKey, RateLimit, Task, origin_of,
-};
+pub use access::{Access, ListenNote};
+pub use file::{Aggregate, Component, Deploy, Grants, Limits, Link, Part, Task, Welcome};
+pub use origin::origin_of;
+pub use rate_limit::{RateCallers, RateCount, RateKey, RateLimit};
 pub use secrets::Secrets;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -94,6 +96,7 @@ pub struct Config {
     pub aliases: BTreeMap<String, String>,
     pub components: BTreeMap<String, Component>,
     pub aggregates: Vec<Aggregate>,
+    pub welcome: Welcome,
     pub deploy: Deploy,
     /// Of a component that `components` does not have.
     pub default_limits: Limits,
@@ -164,6 +167,7 @@ impl Config {
             aliases: file.aliases,
             components: file.components,
             aggregates: file.aggregates,
+            welcome: file.welcome,
             deploy: file.deploy,
             default_limits: file.default_limits,
             warnings: Vec::new(),

@@ -43,7 +43,7 @@ use crate::{
     config::Config,
     runtime::{Workshop, gate, registry::Registry, version_id::VersionId},
     services::database::Pool,
-    telemetry::operator_events::{Kind, Notices},
+    telemetry::operator_events::{Kind, OperatorEvents},
 };
 use chrono::{DateTime, Utc};
 use component_config::check_name;
@@ -63,7 +63,7 @@ pub struct Deployer {
     workshop: Arc<Workshop>,
     registry: Arc<Registry>,
     table: Table,
-    notices: Arc<Notices>,
+    events: Arc<OperatorEvents>,
     config: Config,
     options: PgConnectOptions,
     started_at: DateTime<Utc>,
@@ -103,7 +103,7 @@ impl Deployer {
             // Its own: requests that take all connections must not make the
             // others think that this host is gone.
             table: Table { pool: Pool::owner(options), node },
-            notices: Arc::clone(&workshop.shared.notices),
+            events: Arc::clone(&workshop.shared.services.operator_events),
             workshop,
             registry,
             config: config.clone(),
@@ -168,7 +168,7 @@ impl Deployer {
                 ("actor".to_owned(), order.actor.name.clone().into()),
             ]);
             let message = format!("{name}@{id} was deployed and has passed all checks.");
-            self.notices.tell_with(Kind::Deploy, name, Some(&id), message, details);
+            self.events.emit_with(Kind::Deploy, name, Some(id.as_str()), message, details);
         }
         if order.activate || order.shadow {
             let goal = match (order.canary, order.shadow) {
@@ -229,7 +229,7 @@ impl Deployer {
             Some(row)
         };
         self.commit(&entry, None, delete).await?;
-        self.notices.tell(Kind::Delete, name, None, format!("{name} was deleted; its mounts answer 503."));
+        self.events.emit(Kind::Delete, name, None, format!("{name} was deleted; its mounts answer 503."));
         Ok(())
     }
 

@@ -38,3 +38,4 @@ pub mod gateway;
 pub mod runtime;
 pub mod services;
 pub mod telemetry;
+pub mod welcome;

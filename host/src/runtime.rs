@@ -12,6 +12,7 @@
 //! - `registry`: paths to components, requests to versions.
 //! - `wasi_http`: components of the `wasi:http` worlds.
 
+pub mod calls;
 pub mod code_cache;
 pub mod compile;
 pub mod description;
@@ -30,10 +31,7 @@ pub mod wasi_http;
 
 pub use version::{Found, Version};
 
-use crate::{
-    capability::{Shared, bindings::http::Method},
-    services::database::Roles,
-};
+use crate::capability::{Shared, bindings::http::Method};
 use code_cache::Cache;
 
 use compile::Compiler;
@@ -55,7 +53,6 @@ pub struct Workshop {
     /// Ed25519; then every artifact needs a signature.
     pub public_key: Option<Vec<u8>>,
     pub shared: Arc<Shared>,
-    pub roles: Roles,
 }
 
 pub fn method_name(method: Method) -> &'static str {

@@ -1,5 +1,6 @@
 //! Structured logs on standard error: for people on a terminal, JSON elsewhere.
 //!
+//! - `operator_events`: what operators want to hear at once.
 //! - `recent_logs`: the latest of them, for whoever asks the control API.
 
 pub mod operator_events;
@@ -7,6 +8,7 @@ pub mod recent_logs;
 
 use crate::config::LogFormat;
 use anyhow::{Context, Result};
+use chrono::{SecondsFormat, Utc};
 use recent_logs::Recent;
 use std::io::{self, IsTerminal};
 use tracing_subscriber::{EnvFilter, Layer, fmt, layer::SubscriberExt, util::SubscriberInitExt};
@@ -23,4 +25,9 @@ pub fn start(filter: &str, format: Option<LogFormat>) -> Result<()> {
     };
     let started = tracing_subscriber::registry().with(filter).with(Recent).with(lines).try_init();
     started.map_err(|error| anyhow::anyhow!("cannot start the log: {error}"))
+}
+
+/// The present time as in the API: RFC 3339 in UTC, with milliseconds.
+pub fn timestamp() -> String {
+    Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true)
 }

@@ -40,7 +40,7 @@ impl Api {
     pub fn new(url: &str) -> Api {
         // Once per process; later ones are told that there is one.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        host::app::install_crypto();
+        host::services::crypto::install_tls_provider();
         let client = Client::builder().no_proxy().timeout(Duration::from_secs(60)).build().expect("a client");
         Api { url: url.to_owned(), client, token: None, headers: Vec::new() }
     }
@@ -156,7 +156,7 @@ impl super::Host {
 
     async fn add_user(&self, role: &str, email: &str) {
         static HASH: std::sync::LazyLock<String> =
-            std::sync::LazyLock::new(|| host::capability::tokens::hash_password(PASSWORD).expect("a hash"));
+            std::sync::LazyLock::new(|| host::services::tokens::passwords::hash_blocking(PASSWORD).expect("a hash"));
         let mut sql = self.sql().await;
         sqlx::query(
             "insert into public.users (full_name, email, password_hash, role, email_verified)

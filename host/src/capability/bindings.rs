@@ -5,14 +5,28 @@
 //! waits without holding a thread. Only what the capabilities need is
 //! re-exported, by hand.
 
+/// The type behind `resource transaction`: only a number, because a call has at
+/// most one.
+pub struct Transaction;
+
 mod generated {
     wasmtime::component::bindgen!({
         path: "../wit",
         world: "shema:host/component",
         imports: { default: async | trappable },
         exports: { default: async },
+        trappable_error_type: {
+            "shema:components/calls.error" => crate::capability::calls::Error,
+            "shema:database/client.error" => crate::capability::database::GuestError,
+            "shema:events/outbox.error" => crate::capability::events::Error,
+            "shema:http-client/client.error" => crate::capability::http_client::Error,
+            "shema:redis/client.error" => crate::capability::redis::Error,
+            "shema:tokens/certificates.error" => crate::capability::tokens::CertificateError,
+            "shema:tokens/service-account.error" => crate::capability::tokens::ServiceAccountError,
+            "shema:tokens/sessions.refusal" => crate::capability::tokens::SessionError,
+        },
         with: {
-            "shema:database/client.transaction": crate::capability::database::Transaction,
+            "shema:database/client.transaction": super::Transaction,
         },
     });
 }

@@ -2,30 +2,37 @@
 //! callee learns the caller's name from the host, which is why it can trust it.
 
 use super::{
-    Call, Context,
+    Context, Granting, HasCall,
     bindings::{
-        Request, Response,
-        calls::{self, Error, Host},
-        http::{Access, Caller, Method},
+        Response,
+        calls::{self as wit},
+        http::{Caller, Method},
     },
 };
-use crate::runtime::{Found, registry::Registry};
+use crate::config;
 use std::{
+    pin::Pin,
     sync::{Arc, OnceLock, Weak},
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::Instant,
 };
+use wasmtime::component::{HasData, Linker};
+use wasmtime_wasi::TrappableError;
+
+pub const INTERFACES: &[&str] = &["shema:components/calls@0.1.0", "shema:http/types@0.1.0"];
 
 /// Deeper ones are a loop, as a rule.
 const MAX_DEPTH: u8 = 4;
 
-/// The components that one component may call.
-pub struct Grant {
-    pub components: Vec<String>,
-    pub directory: Arc<OnceLock<Weak<Registry>>>,
+pub type Error = TrappableError<wit::Error>;
+
+/// Runs calls from inside the host; the floor above implements it.
+pub trait Components: Send + Sync {
+    /// As a client's request would run, without limits. The error is for the log.
+    fn call<'a>(&'a self, call: InternalCall<'a>) -> Pin<Box<dyn Future<Output = Result<Response, String>> + Send + 'a>>;
 }
 
 /// A call that comes from inside the host.
-pub struct Inside<'a> {
+pub struct InternalCall<'a> {
     pub component: &'a str,
     pub method: Method,
     pub path: &'a str,
@@ -40,77 +47,74 @@ pub struct Inside<'a> {
     pub read_only: bool,
 }
 
-impl Registry {
-    /// Runs a call as a client's request would run, without limits. The error
-    /// is for the log.
-    pub async fn call(&self, call: Inside<'_>) -> Result<Response, String> {
-        let slot = self.slot(call.component).ok_or("there is no such component")?;
-        let version = slot.live().ok_or("it is not loaded")?;
-        let Found::Route { typed, index, route, params } = version.find(Some(call.method), call.path, call.internal)
-        else {
-            return Err(format!("it has no route for {}", call.path));
-        };
-        if route.access == Access::User && !matches!(call.caller, Caller::User(_)) {
-            return Ok(unauthorized());
-        }
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let request = Request {
-            route: index,
-            params,
-            query: call.query,
-            headers: vec![("content-type".into(), "application/json".into())],
-            body: call.body,
-            caller: call.caller,
-            id: call.request_id.clone(),
-            received_at: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
-        };
-        let context = Context {
-            depth: call.depth,
-            deadline: call.deadline,
-            read_only: call.read_only,
-            ..Context::new(&call.request_id, &version, None)
-        };
-        let (outcome, _) = version.call(typed, context, &request).await;
-        outcome.map_err(|failure| failure.to_string())
-    }
+/// The components that one component may call.
+pub struct Grant {
+    granted: Vec<String>,
+    components: Arc<OnceLock<Weak<dyn Components>>>,
 }
 
-/// A service is no user.
-fn unauthorized() -> Response {
-    let body = br#"{"success":false,"message":"This needs a user.","error":{"code":"AUTH_UNAUTHORIZED","message":"This needs a user."}}"#;
-    Response { status: 401, headers: Vec::new(), body: body.to_vec() }
+pub type State = ();
+
+pub fn missing_grant(interface: &str, grants: &config::Grants) -> Option<&'static str> {
+    (interface == "shema:components/calls" && grants.calls.is_empty()).then_some("calls = [\"COMPONENT\"]")
 }
 
-impl Host for Call {
-    async fn send(&mut self, call: calls::Call) -> wasmtime::Result<Result<Response, Error>> {
-        if !self.held.calls.components.contains(&call.component) {
-            return Ok(Err(Error::Denied(call.component)));
+pub async fn grant(granting: &Granting<'_>) -> anyhow::Result<Grant> {
+    let components = Arc::clone(&granting.shared.components);
+    Ok(Grant { granted: granting.config.grants.calls.clone(), components })
+}
+
+pub fn add_to_linker<T: HasCall>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
+    wit::add_to_linker::<T, Calls>(linker, |state| {
+        let call = state.call();
+        View { grant: &call.grants.calls, component: &call.grants.component, context: &call.context }
+    })
+}
+
+struct Calls;
+
+impl HasData for Calls {
+    type Data<'a> = View<'a>;
+}
+
+struct View<'a> {
+    grant: &'a Grant,
+    /// The caller's name.
+    component: &'a str,
+    context: &'a Context,
+}
+
+impl wit::Host for View<'_> {
+    async fn send(&mut self, call: wit::Call) -> Result<Response, Error> {
+        if !self.grant.granted.contains(&call.component) {
+            return Err(wit::Error::Denied(call.component).into());
         }
-        let (depth, deadline) = self.context.as_ref().map_or((0, None), |context| (context.depth, context.deadline));
-        if depth >= MAX_DEPTH {
-            return Ok(Err(Error::TooDeep));
+        if self.context.depth >= MAX_DEPTH {
+            return Err(wit::Error::TooDeep.into());
         }
-        let Some(registry) = self.held.calls.directory.get().and_then(Weak::upgrade) else {
-            return Ok(Err(Error::Unavailable("the host is not ready".into())));
+        let Some(components) = self.grant.components.get().and_then(Weak::upgrade) else {
+            return Err(wit::Error::Unavailable("the host is not ready".into()).into());
         };
-        let inside = Inside {
+        let internal = InternalCall {
             component: &call.component,
             method: call.method,
             path: &call.path,
             query: call.query,
             body: call.body,
-            caller: Caller::Service(self.held.name.clone()),
+            caller: Caller::Service(self.component.to_owned()),
             internal: false,
-            request_id: self.request_id().to_owned(),
-            depth: depth + 1,
-            deadline,
-            read_only: self.is_read_only(),
+            request_id: self.context.request_id.clone(),
+            depth: self.context.depth + 1,
+            deadline: self.context.deadline,
+            read_only: self.context.read_only,
         };
-        // Boxed, because a call may hold a call.
-        let answered = Box::pin(registry.call(inside)).await;
-        Ok(answered.map_err(|why| {
-            tracing::warn!(component = self.held.name, to = call.component, "a call failed: {why}");
-            Error::Unavailable("the component did not answer".into())
-        }))
+        Ok(components.call(internal).await.map_err(|why| {
+            tracing::warn!(component = self.component, to = call.component, "a call failed: {why}");
+            wit::Error::Unavailable("the component did not answer".into())
+        })?)
+    }
+
+    fn convert_error(&mut self, error: Error) -> wasmtime::Result<wit::Error> {
+        error.downcast()
     }
 }

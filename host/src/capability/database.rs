@@ -15,17 +15,22 @@ mod statement;
 mod value;
 
 use super::{
-    Call,
-    bindings::database::{Error, Host, HostTransaction, Rejection, Rows, Value},
+    CallState, Context, Granting, HasCall, Usage,
+    bindings::database::{self as wit, Rejection, Rows, Transaction, Value},
 };
 use crate::{
-    config::Limits,
+    config,
     services::database::{Lease, Pool},
 };
+use anyhow::Context as _;
 use sqlx::Executor;
 use statement::{Caps, Outcome};
 use std::time::{Duration, Instant};
-use wasmtime::component::Resource;
+use wasmtime::component::{HasData, Linker, Resource};
+use wasmtime_wasi::TrappableError;
+use wit::Error;
+
+pub const INTERFACES: &[&str] = &["shema:database/client@0.1.0"];
 
 /// The host waits this much longer than PostgreSQL's own statement timeout,
 /// which a component can change for its session.
@@ -33,29 +38,48 @@ const GRACE: Duration = Duration::from_secs(1);
 /// `begin`, `commit` and `rollback`.
 const CONTROL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The component's connections and how much of them a call may use.
-#[derive(Clone)]
-pub struct Grant {
+/// The component's connections and how much of them a call may use; None if it
+/// is granted no database.
+pub type Grant = Option<Access>;
+
+pub struct Access {
     pool: Pool,
     statement_timeout: Duration,
     max_rows: usize,
     max_bytes: usize,
 }
 
-impl Grant {
-    pub fn new(pool: Pool, limits: &Limits) -> Grant {
-        Grant {
-            pool,
-            statement_timeout: Duration::from_millis(limits.statement_timeout_ms),
-            max_rows: limits.max_rows,
-            max_bytes: limits.max_result_kib << 10,
-        }
-    }
+pub fn missing_grant(interface: &str, grants: &config::Grants) -> Option<&'static str> {
+    (interface == "shema:database/client" && grants.database.is_none()).then_some("database = \"ROLE\"")
 }
 
-/// The type behind `resource transaction`: only a number, because a call has at
-/// most one.
-pub struct Transaction;
+pub async fn grant(granting: &Granting<'_>) -> anyhow::Result<Grant> {
+    let config::Component { grants, limits, .. } = granting.config;
+    let Some(role) = &grants.database else { return Ok(None) };
+    let pool = granting.shared.services.roles.pool(role, limits).await;
+    Ok(Some(Access {
+        pool: pool.context("the grant of the database")?,
+        statement_timeout: Duration::from_millis(limits.statement_timeout_ms),
+        max_rows: limits.max_rows,
+        max_bytes: limits.max_result_kib << 10,
+    }))
+}
+
+pub fn add_to_linker<T: HasCall>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
+    wit::add_to_linker::<T, Database>(linker, |state| {
+        let call = state.call();
+        View { access: call.grants.database.as_ref(), context: &call.context, state: &mut call.database }
+    })
+}
+
+struct Database;
+
+impl HasData for Database {
+    type Data<'a> = View<'a>;
+}
+
+/// A guest's error, or a trap.
+pub type GuestError = TrappableError<wit::Error>;
 
 struct Open {
     number: u32,
@@ -65,8 +89,7 @@ struct Open {
 
 /// What one call holds of the database.
 #[derive(Default)]
-pub struct Session {
-    grant: Option<Grant>,
+pub struct State {
     lease: Option<Lease>,
     open: Option<Open>,
     opened: u32,
@@ -75,57 +98,42 @@ pub struct Session {
     busy: bool,
     /// Set when the session may not be as it was.
     touched: bool,
-    read_only: bool,
-    bytes_left: usize,
+    bytes: usize,
     time: Duration,
 }
 
-impl Session {
-    /// `read_only`: PostgreSQL refuses every change.
-    pub fn new(grant: Option<&Grant>, read_only: bool) -> Session {
-        let mut session = Session::default();
-        session.read_only = read_only;
-        session.bytes_left = grant.map_or(0, |grant| grant.max_bytes);
-        session.grant = grant.cloned();
-        session
-    }
+/// One call's database.
+pub struct View<'a> {
+    pub access: Option<&'a Access>,
+    pub context: &'a Context,
+    pub state: &'a mut State,
+}
 
-    pub fn time(&self) -> Duration {
-        self.time
-    }
-
-    /// Gives the connection back while the component does something slow that
-    /// needs none, unless a transaction holds it.
-    pub fn release(&mut self) {
-        if self.open.is_none() && !self.busy {
-            self.leave();
-        }
-    }
-
+impl View<'_> {
     /// Runs a statement of the component.
     async fn run(&mut self, sql: String, params: &[Value], rows: bool) -> Result<Outcome, Error> {
         statement::check_allowed(&sql)?;
-        self.touched |= footprint::leaves_something(&sql);
+        self.state.touched |= footprint::leaves_something(&sql);
         self.run_trusted(sql, params, rows).await
     }
 
     /// Runs a statement of the host's own.
     pub async fn run_trusted(&mut self, sql: String, params: &[Value], rows: bool) -> Result<Outcome, Error> {
-        let grant = self.grant()?;
-        let caps = Caps { rows: if rows { grant.max_rows } else { 0 }, bytes: self.bytes_left };
-        let limit = grant.statement_timeout + GRACE;
+        let access = self.access()?;
+        let caps = Caps { rows: if rows { access.max_rows } else { 0 }, bytes: access.max_bytes.saturating_sub(self.state.bytes) };
+        let limit = access.statement_timeout + GRACE;
         self.connect().await?;
         let started = Instant::now();
-        self.busy = true;
-        let outcome = match &mut self.lease {
+        self.state.busy = true;
+        let outcome = match &mut self.state.lease {
             Some(lease) => tokio::time::timeout(limit, statement::run(lease.connection(), sql, params, &caps)).await,
             None => return Err(lost()),
         };
-        self.busy = false;
-        self.time += started.elapsed();
+        self.state.busy = false;
+        self.state.time += started.elapsed();
         match outcome {
             Ok(Ok(outcome)) => {
-                self.bytes_left = self.bytes_left.saturating_sub(outcome.bytes);
+                self.state.bytes = self.state.bytes.saturating_add(outcome.bytes);
                 Ok(outcome)
             }
             Ok(Err(error)) => Err(self.fail(error)),
@@ -135,7 +143,7 @@ impl Session {
 
     /// Draws the consequences of a failed statement for the connection.
     fn fail(&mut self, error: Error) -> Error {
-        if let Some(open) = &mut self.open {
+        if let Some(open) = &mut self.state.open {
             open.failed = true;
         }
         let keep = match &error {
@@ -148,45 +156,45 @@ impl Session {
             Error::Timeout | Error::TooLarge(_) | Error::Unavailable(_) => false,
         };
         if !keep {
-            self.lease = None;
+            self.state.lease = None;
         }
         if matches!(error, Error::Unavailable(_))
-            && let Some(grant) = &self.grant
+            && let Some(access) = self.access
         {
-            grant.pool.lost_one();
+            access.pool.lost_one();
         }
         error
     }
 
-    fn grant(&self) -> Result<&Grant, Error> {
-        self.grant.as_ref().ok_or_else(|| Error::Invalid("the database is not granted to this component".into()))
+    fn access(&self) -> Result<&Access, Error> {
+        self.access.ok_or_else(|| Error::Invalid("the database is not granted to this component".into()))
     }
 
     async fn connect(&mut self) -> Result<(), Error> {
-        if self.lease.is_some() {
+        if self.state.lease.is_some() {
             return Ok(());
         }
-        if self.open.is_some() {
+        if self.state.open.is_some() {
             return Err(lost());
         }
         let started = Instant::now();
-        let lease = self.grant()?.pool.get().await;
-        self.time += started.elapsed();
-        self.lease = Some(lease.map_err(|error| Error::Unavailable(error.to_string()))?);
-        if self.read_only {
-            self.touched = true;
+        let lease = self.access()?.pool.get().await;
+        self.state.time += started.elapsed();
+        self.state.lease = Some(lease.map_err(|error| Error::Unavailable(error.to_string()))?);
+        if self.context.read_only {
+            self.state.touched = true;
             self.control("set session characteristics as transaction read only").await?;
         }
         Ok(())
     }
 
     async fn control(&mut self, statement: &'static str) -> Result<(), Error> {
-        let Some(lease) = &mut self.lease else { return Err(lost()) };
+        let Some(lease) = &mut self.state.lease else { return Err(lost()) };
         let started = Instant::now();
-        self.busy = true;
+        self.state.busy = true;
         let done = tokio::time::timeout(CONTROL_TIMEOUT, lease.connection().execute(statement)).await;
-        self.busy = false;
-        self.time += started.elapsed();
+        self.state.busy = false;
+        self.state.time += started.elapsed();
         match done {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(self.fail(statement::explain(error))),
@@ -195,28 +203,28 @@ impl Session {
     }
 
     async fn begin(&mut self) -> Result<u32, Error> {
-        if self.open.is_some() {
+        if self.state.open.is_some() {
             return Err(Error::Invalid("a transaction is open already".into()));
         }
         self.connect().await?;
-        let begin = match self.read_only {
+        let begin = match self.context.read_only {
             true => "begin isolation level read committed read only",
             false => "begin isolation level read committed read write",
         };
         self.control(begin).await?;
-        self.opened += 1;
-        self.open = Some(Open { number: self.opened, failed: false });
-        Ok(self.opened)
+        self.state.opened += 1;
+        self.state.open = Some(Open { number: self.state.opened, failed: false });
+        Ok(self.state.opened)
     }
 
     async fn commit(&mut self, number: u32) -> Result<(), Error> {
-        let Some(open) = self.open.take_if(|open| open.number == number) else {
+        let Some(open) = self.state.open.take_if(|open| open.number == number) else {
             return Err(Error::Invalid("this transaction has ended".into()));
         };
         if !open.failed {
             return self.control("commit").await;
         }
-        if self.lease.is_none() {
+        if self.state.lease.is_none() {
             return Err(lost());
         }
         self.control("rollback").await?;
@@ -228,9 +236,19 @@ impl Session {
     }
 
     async fn roll_back(&mut self, number: u32) {
-        if self.open.take_if(|open| open.number == number).is_some() && self.lease.is_some() {
+        if self.state.open.take_if(|open| open.number == number).is_some() && self.state.lease.is_some() {
             // A failure closes the connection, which rolls back as well.
             let _ = self.control("rollback").await;
+        }
+    }
+}
+
+impl State {
+    /// Gives the connection back while the component does something slow that
+    /// needs none, unless a transaction holds it.
+    pub fn release(&mut self) {
+        if self.open.is_none() && !self.busy {
+            self.leave();
         }
     }
 
@@ -254,9 +272,15 @@ impl Session {
     }
 }
 
-impl Drop for Session {
+impl Drop for State {
     fn drop(&mut self) {
         self.leave();
+    }
+}
+
+impl CallState for State {
+    fn end(self, _component: &str, _context: &Context, usage: &mut Usage) {
+        usage.database = self.time;
     }
 }
 
@@ -264,29 +288,32 @@ fn lost() -> Error {
     Error::Unavailable("the connection of the transaction was lost".into())
 }
 
-impl Host for Call {
-    async fn query(&mut self, statement: String, params: Vec<Value>) -> wasmtime::Result<Result<Rows, Error>> {
-        let outcome = self.database.run(statement, &params, true).await;
-        Ok(outcome.map(|outcome| Rows { columns: outcome.columns, rows: outcome.rows }))
+impl wit::Host for View<'_> {
+    async fn query(&mut self, statement: String, params: Vec<Value>) -> Result<Rows, GuestError> {
+        let outcome = self.run(statement, &params, true).await?;
+        Ok(Rows { columns: outcome.columns, rows: outcome.rows })
     }
 
-    async fn execute(&mut self, statement: String, params: Vec<Value>) -> wasmtime::Result<Result<u64, Error>> {
-        let outcome = self.database.run(statement, &params, false).await;
-        Ok(outcome.map(|outcome| outcome.affected))
+    async fn execute(&mut self, statement: String, params: Vec<Value>) -> Result<u64, GuestError> {
+        Ok(self.run(statement, &params, false).await?.affected)
     }
 
-    async fn begin(&mut self) -> wasmtime::Result<Result<Resource<Transaction>, Error>> {
-        Ok(self.database.begin().await.map(Resource::new_own))
+    async fn begin(&mut self) -> Result<Resource<Transaction>, GuestError> {
+        Ok(Resource::new_own(View::begin(self).await?))
+    }
+
+    fn convert_error(&mut self, error: GuestError) -> wasmtime::Result<Error> {
+        error.downcast()
     }
 }
 
-impl HostTransaction for Call {
-    async fn commit(&mut self, transaction: Resource<Transaction>) -> wasmtime::Result<Result<(), Error>> {
-        Ok(self.database.commit(transaction.rep()).await)
+impl wit::HostTransaction for View<'_> {
+    async fn commit(&mut self, transaction: Resource<Transaction>) -> Result<(), GuestError> {
+        Ok(View::commit(self, transaction.rep()).await?)
     }
 
     async fn drop(&mut self, transaction: Resource<Transaction>) -> wasmtime::Result<()> {
-        self.database.roll_back(transaction.rep()).await;
+        self.roll_back(transaction.rep()).await;
         Ok(())
     }
 }

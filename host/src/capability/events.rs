@@ -1,19 +1,25 @@
 //! `shema:events`: a transactional outbox.
 //!
-//! An event is a row written in the component's own transaction; `relay` ships
-//! it to Redis after the commit. The component's role has no right on the
-//! table: the row goes in through a function that wants a secret only the host
-//! knows, so that what is checked here cannot be walked around with SQL.
+//! An event is a row written in the component's own transaction; the relay of
+//! `services/outbox.rs` ships it to Redis after the commit. The component's role
+//! has no right on the table: the row goes in through a function that wants a
+//! secret only the host knows, so that what is checked here cannot be walked
+//! around with SQL.
 
 use super::{
-    Call,
+    Granting, HasCall,
     bindings::{
         database::Value,
-        events::{Error, Event, Host},
+        events::{self as wit, Event},
     },
-    matches_pattern,
+    database,
 };
+use crate::{config, services::patterns};
 use uuid::Uuid;
+use wasmtime::component::{HasData, Linker};
+use wasmtime_wasi::TrappableError;
+
+pub const INTERFACES: &[&str] = &["shema:events/outbox@0.1.0"];
 
 const MAX_BYTES: usize = 64 << 10;
 const MAX_KEY_BYTES: usize = 512;
@@ -24,48 +30,71 @@ const EMIT: &str = r#"select public.emit_event($1, $2, $3, $4,
     || case when $6::text is null then '{}'::jsonb else jsonb_build_object('eventType', $6::text, 'timestamp',
         to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')) end)"#;
 
+pub type Error = TrappableError<wit::Error>;
+
 /// The channels that one component may publish on.
 pub struct Grant {
     pub channels: Vec<String>,
-    pub secret: String,
+    secret: String,
 }
 
-impl Host for Call {
-    async fn publish(&mut self, event: Event) -> wasmtime::Result<Result<String, Error>> {
-        Ok(self.emit(event).await)
-    }
+pub type State = ();
+
+pub fn missing_grant(interface: &str, grants: &config::Grants) -> Option<&'static str> {
+    (interface == "shema:events/outbox" && grants.events.is_empty()).then_some("events = [\"CHANNEL\"]")
 }
 
-impl Call {
-    async fn emit(&mut self, event: Event) -> Result<String, Error> {
-        if !matches_pattern(&self.held.events.channels, &event.channel) {
-            return Err(Error::Denied(event.channel));
+pub async fn grant(granting: &Granting<'_>) -> anyhow::Result<Grant> {
+    let secret = granting.shared.services.outbox_secret.clone();
+    Ok(Grant { channels: granting.config.grants.events.clone(), secret })
+}
+
+pub fn add_to_linker<T: HasCall>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
+    wit::add_to_linker::<T, Events>(linker, |state| {
+        let call = state.call();
+        let access = call.grants.database.as_ref();
+        let database = database::View { access, context: &call.context, state: &mut call.database };
+        View { grant: &call.grants.events, database }
+    })
+}
+
+struct Events;
+
+impl HasData for Events {
+    type Data<'a> = View<'a>;
+}
+
+struct View<'a> {
+    grant: &'a Grant,
+    database: database::View<'a>,
+}
+
+impl wit::Host for View<'_> {
+    async fn publish(&mut self, event: Event) -> Result<String, Error> {
+        if !patterns::matches(&self.grant.channels, &event.channel) {
+            return Err(wit::Error::Denied(event.channel).into());
         }
         if event.fields.len() > MAX_BYTES || event.key.is_empty() || event.key.len() > MAX_KEY_BYTES {
-            return Err(Error::Invalid("fields have at most 64 KiB, a key 1 to 512 bytes".into()));
+            return Err(wit::Error::Invalid("fields have at most 64 KiB, a key 1 to 512 bytes".into()).into());
         }
         let fields: Result<serde_json::Map<String, serde_json::Value>, _> = serde_json::from_str(&event.fields);
         if let Err(error) = fields {
-            return Err(Error::Invalid(format!("fields are not a JSON object: {error}")));
+            return Err(wit::Error::Invalid(format!("fields are not a JSON object: {error}")).into());
         }
         let id = Uuid::new_v4().to_string();
         let params = [
-            Value::Text(self.held.events.secret.clone()),
+            Value::Text(self.grant.secret.clone()),
             Value::Uuid(id.clone()),
             Value::Text(event.channel),
             Value::Text(event.key),
             Value::Json(event.fields),
             event.event_type.map_or(Value::Null, Value::Text),
         ];
-        self.database.run_trusted(EMIT.to_owned(), &params, false).await.map_err(Error::Database)?;
+        self.database.run_trusted(EMIT.to_owned(), &params, false).await.map_err(wit::Error::Database)?;
         Ok(id)
     }
-}
 
-/// The secret that the host shows when it writes an event.
-pub async fn read_secret(owner: &crate::services::database::Pool) -> anyhow::Result<String> {
-    let mut lease = owner.get().await?;
-    let secret = sqlx::query_scalar("select secret from public.outbox_secret").fetch_one(lease.connection()).await?;
-    lease.give_back();
-    Ok(secret)
+    fn convert_error(&mut self, error: Error) -> wasmtime::Result<wit::Error> {
+        error.downcast()
+    }
 }

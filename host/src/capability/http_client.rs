@@ -1,22 +1,23 @@
 //! `shema:http-client`: requests to the outside, to granted origins only.
 
 use super::{
-    Call,
-    bindings::http_client::{Error, Host, Request, Response},
+    Context, Granting, HasCall,
+    bindings::http_client::{self as wit, Request, Response},
+    database,
 };
-use crate::config;
-use anyhow::Context;
-use reqwest::{Method, header::HeaderMap, redirect};
-use std::time::Duration;
+use crate::{
+    config,
+    services::http_client::{self as client, Client},
+};
+use wasmtime::component::{HasData, Linker};
+use wasmtime_wasi::TrappableError;
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-const TIMEOUT: Duration = Duration::from_secs(10);
-const MAX_BYTES: usize = 1 << 20;
+pub const INTERFACES: &[&str] = &["shema:http-client/client@0.1.0"];
 
+pub type Error = TrappableError<wit::Error>;
+
+/// The origins that one component may send requests to.
 #[derive(Clone)]
-pub struct Client(reqwest::Client);
-
-/// The origins that one component may send to.
 pub struct Grant {
     pub origins: Vec<String>,
     pub client: Client,
@@ -28,66 +29,55 @@ impl Grant {
     }
 }
 
-impl Client {
-    pub fn new() -> anyhow::Result<Client> {
-        let client = reqwest::Client::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(TIMEOUT)
-            // A redirect could lead from a granted origin to any other.
-            .redirect(redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .no_proxy()
-            .build();
-        Ok(Client(client.context("cannot set up the HTTP client")?))
-    }
+pub type State = ();
 
-    pub async fn send(&self, request: Request) -> Result<Response, Error> {
-        let invalid = |error: &dyn std::fmt::Display| Error::Invalid(error.to_string());
-        let method = Method::from_bytes(request.method.as_bytes()).map_err(|error| invalid(&error))?;
-        let mut headers = HeaderMap::new();
-        for (name, value) in &request.headers {
-            let name: reqwest::header::HeaderName = name.parse().map_err(|error| invalid(&error))?;
-            headers.append(name, value.parse().map_err(|error| invalid(&error))?);
-        }
-        let sent = self.0.request(method, &request.url).headers(headers).body(request.body).send().await;
-        let mut response = sent.map_err(unavailable)?;
-        let header = |(name, value): (&reqwest::header::HeaderName, &reqwest::header::HeaderValue)| {
-            Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()))
-        };
-        let headers = response.headers().iter().filter_map(header).collect();
-        let status = response.status().as_u16();
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(unavailable)? {
-            if body.len() + chunk.len() > MAX_BYTES {
-                return Err(Error::TooLarge);
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(Response { status, headers, body })
-    }
-
-    /// Sends a request whose body streams, and returns the answer as it comes.
-    /// For whoever bounds what it reads; whether it may be sent is checked before.
-    pub async fn forward(&self, request: reqwest::Request) -> reqwest::Result<reqwest::Response> {
-        self.0.execute(request).await
-    }
+pub fn missing_grant(interface: &str, grants: &config::Grants) -> Option<&'static str> {
+    (interface == "shema:http-client/client" && grants.http.is_empty()).then_some("http = [\"ORIGIN\"]")
 }
 
-/// The URL may hold a key, so it is left out.
-fn unavailable(error: reqwest::Error) -> Error {
-    Error::Unavailable(error.without_url().to_string())
+pub async fn grant(granting: &Granting<'_>) -> anyhow::Result<Grant> {
+    let client = granting.shared.services.http_client.clone();
+    Ok(Grant { origins: granting.config.origins.clone(), client })
 }
 
-impl Host for Call {
-    async fn send(&mut self, request: Request) -> wasmtime::Result<Result<Response, Error>> {
-        if !self.held.http.allows(&request.url) {
-            return Ok(Err(Error::Denied(config::origin_of(&request.url).unwrap_or_default())));
+pub fn add_to_linker<T: HasCall>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
+    wit::add_to_linker::<T, HttpClient>(linker, |state| {
+        let call = state.call();
+        View { grant: &call.grants.http_client, context: &call.context, database: &mut call.database }
+    })
+}
+
+struct HttpClient;
+
+impl HasData for HttpClient {
+    type Data<'a> = View<'a>;
+}
+
+struct View<'a> {
+    grant: &'a Grant,
+    context: &'a Context,
+    database: &'a mut database::State,
+}
+
+impl wit::Host for View<'_> {
+    async fn send(&mut self, request: Request) -> Result<Response, Error> {
+        if !self.grant.allows(&request.url) {
+            return Err(wit::Error::Denied(config::origin_of(&request.url).unwrap_or_default()).into());
         }
-        if self.is_read_only() && request.method != "GET" {
-            return Ok(Err(Error::Unavailable("a repeated call sends nothing but GET".into())));
+        if self.context.read_only && request.method != "GET" {
+            return Err(wit::Error::Unavailable("a repeated call sends nothing but GET".into()).into());
         }
         self.database.release();
-        let client = self.held.http.client.clone();
-        Ok(client.send(request).await)
+        let Request { method, url, headers, body } = request;
+        match self.grant.client.send(client::Request { method, url, headers, body }).await {
+            Ok(client::Response { status, headers, body }) => Ok(Response { status, headers, body }),
+            Err(client::Error::Invalid(why)) => Err(wit::Error::Invalid(why).into()),
+            Err(client::Error::Unavailable(why)) => Err(wit::Error::Unavailable(why).into()),
+            Err(client::Error::TooLarge) => Err(wit::Error::TooLarge.into()),
+        }
+    }
+
+    fn convert_error(&mut self, error: Error) -> wasmtime::Result<wit::Error> {
+        error.downcast()
     }
 }

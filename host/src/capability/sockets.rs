@@ -10,22 +10,26 @@ pub mod presence;
 pub mod session_guard;
 
 use super::{
-    Call, Shared,
+    CallState, Context, Granting, HasCall,
     bindings::{
         http::Principal,
-        hub::Host,
-        sockets::{self, Content, Outgoing},
+        hub::{self as wit},
+        sockets::{self as types, Content, Outgoing},
     },
-    matches_pattern,
-    sockets::{
-        connection::Hold,
-        hub::{Effect, Hub},
-    },
+    database,
 };
-use crate::gateway::http::rate_limit::Limiter;
-use std::sync::{Arc, Weak};
+use crate::{
+    config,
+    services::{database::Pool, patterns, rate_limit::Limiter, redis::Store, tokens::Verifier},
+};
+use connection::Hold;
+use hub::{Effect, Hub};
+use std::sync::Arc;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use uuid::Uuid;
+use wasmtime::component::{HasData, Linker};
+
+pub const INTERFACES: &[&str] = &["shema:sockets/hub@0.1.0", "shema:sockets/types@0.1.0"];
 
 /// What one call may ask for.
 const MAX_EFFECTS: usize = 25_000;
@@ -37,18 +41,72 @@ const MAX_NAME_BYTES: usize = 200;
 /// The connections that a component holds, and what it may do with them.
 pub struct Grant {
     pub hub: Arc<Hub>,
-    pub limiter: Arc<Limiter>,
-    /// Weak, because what is shared leads to the components again.
-    pub shared: Weak<Shared>,
+    limiter: Arc<Limiter>,
+    verifier: Arc<Verifier>,
+    redis: Arc<Store>,
+    /// For looking up who is present.
+    owner: Pool,
+    /// Channels that it may publish on.
+    channels: Vec<String>,
 }
+
+pub fn missing_grant(interface: &str, grants: &config::Grants) -> Option<&'static str> {
+    (interface == "shema:sockets/hub" && grants.sockets.is_none()).then_some("sockets = [\"CHANNEL\"]")
+}
+
+pub async fn grant(granting: &Granting<'_>) -> anyhow::Result<Grant> {
+    let (shared, grants) = (granting.shared, &granting.config.grants);
+    if let Some(channels) = &grants.sockets {
+        shared.hub.subscribe(granting.component, channels);
+    }
+    Ok(Grant {
+        hub: Arc::clone(&shared.hub),
+        limiter: Arc::clone(&shared.services.limiter),
+        verifier: Arc::clone(&shared.services.verifier),
+        redis: Arc::clone(&shared.services.redis),
+        owner: shared.services.owner.clone(),
+        channels: grants.events.clone(),
+    })
+}
+
+pub fn add_to_linker<T: HasCall>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
+    wit::add_to_linker::<T, Sockets>(linker, |state| {
+        let call = state.call();
+        View {
+            grant: &call.grants.sockets,
+            component: &call.grants.component,
+            context: &call.context,
+            effects: &mut call.sockets,
+            database: &mut call.database,
+        }
+    })
+}
+
+struct Sockets;
+
+impl HasData for Sockets {
+    type Data<'a> = View<'a>;
+}
+
+struct View<'a> {
+    grant: &'a Grant,
+    component: &'a str,
+    context: &'a Context,
+    effects: &'a mut PendingEffects,
+    database: &'a mut database::State,
+}
+
+pub type State = PendingEffects;
 
 /// What a call has asked of the hub so far.
 #[derive(Default)]
-pub struct Asked {
+pub struct PendingEffects {
     effects: Vec<Effect>,
     bytes: usize,
     joins: Vec<Join>,
 }
+
+impl CallState for PendingEffects {}
 
 /// A connection came into a room, or was asked to. Dropped when the effects are
 /// done, so that it gets what was broadcast meanwhile.
@@ -67,30 +125,34 @@ impl Join {
     }
 }
 
-impl Call {
+impl super::Call {
+    /// What the call has asked of the hub, and what is held back until that is
+    /// done.
     pub fn take_effects(&mut self) -> (Vec<Effect>, Vec<Join>) {
-        let asked = std::mem::take(&mut self.asked);
-        (asked.effects, asked.joins)
+        let PendingEffects { effects, joins, .. } = std::mem::take(&mut self.sockets);
+        (effects, joins)
     }
+}
 
+impl PendingEffects {
     /// An error traps: a component that asks for so much is broken.
-    fn ask(&mut self, bytes: usize, effect: impl FnOnce() -> Option<Effect>) -> wasmtime::Result<()> {
-        self.asked.bytes += bytes;
-        if self.asked.effects.len() >= MAX_EFFECTS || self.asked.bytes > MAX_EFFECT_BYTES {
+    fn push(&mut self, bytes: usize, effect: impl FnOnce() -> Option<Effect>) -> wasmtime::Result<()> {
+        self.bytes += bytes;
+        if self.effects.len() >= MAX_EFFECTS || self.bytes > MAX_EFFECT_BYTES {
             return Err(wasmtime::format_err!(
                 "one call may send {MAX_EFFECTS} frames of {MAX_EFFECT_BYTES} bytes in all"
             ));
         }
-        self.asked.effects.extend(effect());
+        self.effects.extend(effect());
         Ok(())
     }
+}
 
-    fn name_is_short(name: &str) -> wasmtime::Result<()> {
-        if name.len() <= MAX_NAME_BYTES {
-            return Ok(());
-        }
-        Err(wasmtime::format_err!("names of rooms, streams and events have at most {MAX_NAME_BYTES} bytes"))
+fn check_name(name: &str) -> wasmtime::Result<()> {
+    if name.len() <= MAX_NAME_BYTES {
+        return Ok(());
     }
+    Err(wasmtime::format_err!("names of rooms, streams and events have at most {MAX_NAME_BYTES} bytes"))
 }
 
 /// A connection by what a component calls it; nonsense is one that is not there.
@@ -101,7 +163,7 @@ fn id(text: &str) -> Option<Uuid> {
 /// The size of what is in a frame whose names are good.
 fn check(frame: &Outgoing) -> wasmtime::Result<usize> {
     for name in [&frame.stream, &frame.event_id].into_iter().flatten() {
-        Call::name_is_short(name)?;
+        check_name(name)?;
     }
     Ok(match &frame.content {
         Content::Text(text) => text.len(),
@@ -118,77 +180,77 @@ fn check_code(code: u16) -> wasmtime::Result<()> {
     Err(wasmtime::format_err!("{code} is no code that a connection can be closed with"))
 }
 
-impl sockets::Host for Call {}
+impl types::Host for View<'_> {}
 
-impl Host for Call {
+impl wit::Host for View<'_> {
     async fn send(&mut self, connection: String, frame: Outgoing) -> wasmtime::Result<()> {
         let bytes = check(&frame)?;
-        self.ask(bytes, || Some(Effect::Send(id(&connection)?, frame.into())))
+        self.effects.push(bytes, || Some(Effect::Send(id(&connection)?, frame.into())))
     }
 
     async fn broadcast(&mut self, room: String, frame: Outgoing) -> wasmtime::Result<()> {
         let bytes = check(&frame)?;
-        self.ask(bytes, || Some(Effect::Broadcast(room, frame.into())))
+        self.effects.push(bytes, || Some(Effect::Broadcast(room, frame.into())))
     }
 
     async fn close(&mut self, connection: String, code: u16, reason: String) -> wasmtime::Result<()> {
         check_code(code)?;
-        self.ask(reason.len(), || Some(Effect::Close(id(&connection)?, code, reason)))
+        self.effects.push(reason.len(), || Some(Effect::Close(id(&connection)?, code, reason)))
     }
 
     async fn close_room(&mut self, room: String, code: u16, reason: String) -> wasmtime::Result<()> {
         check_code(code)?;
-        self.ask(reason.len(), || Some(Effect::CloseRoom(room, code, reason)))
+        self.effects.push(reason.len(), || Some(Effect::CloseRoom(room, code, reason)))
     }
 
     async fn join(&mut self, connection: String, room: String) -> wasmtime::Result<()> {
-        Call::name_is_short(&room)?;
-        let hub = Arc::clone(&self.held.sockets.hub);
-        if let Some(connection) = id(&connection).and_then(|id| hub.find(&self.held.name, id)) {
+        check_name(&room)?;
+        let hub = &self.grant.hub;
+        if let Some(connection) = id(&connection).and_then(|id| hub.find(self.component, id)) {
             // First, so that nothing slips through in between.
             let hold = connection.hold();
-            self.asked.joins.push(Join { hold, is_new: hub.join(&connection, &room) });
+            self.effects.joins.push(Join { hold, is_new: hub.join(&connection, &room) });
         }
         Ok(())
     }
 
     async fn leave(&mut self, connection: String, room: String) -> wasmtime::Result<()> {
-        self.ask(room.len(), || Some(Effect::Leave(id(&connection)?, room)))
+        self.effects.push(room.len(), || Some(Effect::Leave(id(&connection)?, room)))
     }
 
     async fn set_position(&mut self, connection: String, stream: String, number: u64) -> wasmtime::Result<()> {
-        Call::name_is_short(&stream)?;
-        self.ask(stream.len(), || Some(Effect::Position(id(&connection)?, stream, number)))
+        check_name(&stream)?;
+        self.effects.push(stream.len(), || Some(Effect::Position(id(&connection)?, stream, number)))
     }
 
     async fn advance(&mut self, room: String, stream: String, number: u64) -> wasmtime::Result<()> {
-        Call::name_is_short(&stream)?;
-        self.ask(room.len() + stream.len(), || Some(Effect::Advance(room, stream, number)))
+        check_name(&stream)?;
+        self.effects.push(room.len() + stream.len(), || Some(Effect::Advance(room, stream, number)))
     }
 
     async fn catch_up(&mut self, connection: String, stream: String, number: u64) -> wasmtime::Result<()> {
-        Call::name_is_short(&stream)?;
-        self.ask(stream.len(), || Some(Effect::CatchUp(id(&connection)?, stream, number)))
+        check_name(&stream)?;
+        self.effects.push(stream.len(), || Some(Effect::CatchUp(id(&connection)?, stream, number)))
     }
 
     async fn mute(&mut self, connection: String, stream: String, muted: bool) -> wasmtime::Result<()> {
-        Call::name_is_short(&stream)?;
-        self.ask(stream.len(), || Some(Effect::Mute(id(&connection)?, stream, muted)))
+        check_name(&stream)?;
+        self.effects.push(stream.len(), || Some(Effect::Mute(id(&connection)?, stream, muted)))
     }
 
     async fn set_state(&mut self, connection: String, state: Vec<u8>) -> wasmtime::Result<()> {
         if state.len() > MAX_STATE_BYTES {
             return Err(wasmtime::format_err!("the state of a connection has at most {MAX_STATE_BYTES} bytes"));
         }
-        self.ask(state.len(), || Some(Effect::State(id(&connection)?, state)))
+        self.effects.push(state.len(), || Some(Effect::State(id(&connection)?, state)))
     }
 
     async fn set_timer(&mut self, connection: String, milliseconds: u32) -> wasmtime::Result<()> {
-        self.ask(0, || Some(Effect::Timer(id(&connection)?, milliseconds)))
+        self.effects.push(0, || Some(Effect::Timer(id(&connection)?, milliseconds)))
     }
 
     async fn set_limit(&mut self, connection: String, bytes: u32) -> wasmtime::Result<()> {
-        self.ask(0, || Some(Effect::Limit(id(&connection)?, bytes.min(MAX_LIMIT_BYTES))))
+        self.effects.push(0, || Some(Effect::Limit(id(&connection)?, bytes.min(MAX_LIMIT_BYTES))))
     }
 
     async fn authenticate(
@@ -197,43 +259,39 @@ impl Host for Call {
         token: String,
         role: String,
     ) -> wasmtime::Result<Result<Principal, String>> {
-        let Some(shared) = self.held.sockets.shared.upgrade() else {
-            return Ok(Err("DB_CONNECTION_ERROR".to_owned()));
-        };
         self.database.release();
         let header = format!("Bearer {token}");
-        let verified = match shared.verify(Some(header.as_bytes())).await {
+        let verified = match self.grant.verifier.verify(Some(header.as_bytes())).await {
             Ok(verified) => verified,
             Err(refused) => return Ok(Err(refused.code().to_owned())),
         };
-        let found = id(&connection).and_then(|id| self.held.sockets.hub.find(&self.held.name, id));
+        let found = id(&connection).and_then(|id| self.grant.hub.find(self.component, id));
         if let Some(connection) = found {
             connection.bind(&verified, role);
         }
-        Ok(Ok(verified.principal))
+        Ok(Ok(verified.principal.into()))
     }
 
     async fn admit(&mut self, scope: String, key: String) -> wasmtime::Result<Result<(), u64>> {
-        Ok(self.held.sockets.limiter.count(&scope, &key).await)
+        Ok(self.grant.limiter.count(&scope, &key).await)
     }
 
     async fn publish(&mut self, channel: String, payload: String) -> wasmtime::Result<()> {
-        let granted = matches_pattern(&self.held.events.channels, &channel);
-        if granted && !self.is_read_only() {
+        let granted = patterns::matches(&self.grant.channels, &channel);
+        if granted && !self.context.read_only {
             // Lost while Redis is away, as promised.
-            let _ = self.held.redis.store.publish(&channel, payload.into_bytes()).await;
+            let _ = self.grant.redis.publish(&channel, payload.into_bytes()).await;
         }
         Ok(())
     }
 
     async fn present(&mut self, rooms: Vec<String>) -> wasmtime::Result<Vec<String>> {
-        let Some(shared) = self.held.sockets.shared.upgrade() else { return Ok(rooms) };
         self.database.release();
-        match presence::present(&shared, &self.held.name, &rooms).await {
+        match presence::present(&self.grant.hub, &self.grant.owner, self.component, &rooms).await {
             Ok(present) => Ok(present),
             Err(error) => {
                 // Whoever might be there counts as there.
-                tracing::warn!(component = self.held.name, "cannot look up who is present: {error}");
+                tracing::warn!(component = self.component, "cannot look up who is present: {error}");
                 Ok(rooms)
             }
         }

@@ -6,7 +6,7 @@
 
 pub mod print;
 
-use crate::{app, config::Access};
+use crate::{config::Access, services::crypto};
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -73,7 +73,7 @@ impl Client {
     }
 
     pub fn new(access: Access) -> Result<Client> {
-        app::install_crypto();
+        crypto::install_tls_provider();
         let http = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).no_proxy().build();
         Ok(Client { access, http: http.context("cannot set up the HTTP client")? })
     }

@@ -6,9 +6,11 @@
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
+use serde_json::json;
 use std::{
-    io::ErrorKind,
+    io::{ErrorKind, Write},
     net::SocketAddr,
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
@@ -106,4 +108,35 @@ fn data_dir() -> PathBuf {
 fn variable(name: &str) -> Option<String> {
     let value = std::env::var(name).ok()?;
     Some(value.trim().to_owned()).filter(|value| !value.is_empty())
+}
+
+/// `listen.json`: how commands and scripts on this machine find the host.
+pub struct ListenNote(PathBuf);
+
+impl ListenNote {
+    /// Written when both listeners accept; readable for its owner alone.
+    pub fn write(dir: &Path, public: SocketAddr, control: SocketAddr, control_token: &str) -> Result<ListenNote> {
+        std::fs::create_dir_all(dir).with_context(|| format!("SHEMA_DATA_DIR: cannot make {}", dir.display()))?;
+        let path = dir.join(NOTE);
+        let note = json!({
+            "pid": std::process::id(),
+            "public": format!("http://{public}"),
+            "control": format!("http://{control}"),
+            "control_token": control_token,
+        });
+        let draft = path.with_extension("json.draft");
+        let write = || -> std::io::Result<()> {
+            let mut options = std::fs::OpenOptions::new();
+            let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+            file.write_all(note.to_string().as_bytes())?;
+            std::fs::rename(&draft, &path)
+        };
+        write().with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(ListenNote(path))
+    }
+
+    /// On a clean exit.
+    pub fn remove(&self) -> Result<()> {
+        std::fs::remove_file(&self.0).with_context(|| format!("cannot remove {}", self.0.display()))
+    }
 }

@@ -1,7 +1,8 @@
 //! `host.toml` as types: unknown keys are errors everywhere.
 
 use super::{
-    Profile,
+    Profile, RateLimit,
+    origin::origin_of,
     setting::{self, Setting},
     source,
 };
@@ -22,9 +23,42 @@ pub struct File {
     pub components: BTreeMap<String, Component>,
     #[serde(default)]
     pub aggregates: Vec<Aggregate>,
+    #[serde(default)]
+    pub welcome: Welcome,
     pub deploy: Deploy,
     /// Of a component that the file does not name.
     pub default_limits: Limits,
+}
+
+/// What a person is told who starts the host for the first time.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Welcome {
+    /// What this is, in a sentence.
+    #[serde(default)]
+    pub about: String,
+    /// Pages and paths that are worth a look, on the public listener.
+    #[serde(default)]
+    pub links: Vec<Link>,
+    /// The account that `--demo` makes.
+    #[serde(default)]
+    pub demo_login: String,
+    /// A query for one boolean: whether `first_step` has been done.
+    pub is_set_up: Option<String>,
+    /// What to do first where there is no demo data; `{url}` stands for the
+    /// public listener's.
+    #[serde(default)]
+    pub first_step: String,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Link {
+    pub name: String,
+    pub path: String,
+    /// What is there, in a few words.
+    #[serde(default)]
+    pub about: String,
 }
 
 /// How new versions get in, and when one is taken back by itself.
@@ -346,63 +380,4 @@ impl Limits {
         ensure!(self.memory_mib <= 1024, "components.{name}.limits.memory_mib: at most 1024");
         Ok(())
     }
-}
-
-/// Scheme, host and port of an http or https URL.
-pub fn origin_of(url: &str) -> Option<String> {
-    let url = url::Url::parse(url).ok()?;
-    ["http", "https"].contains(&url.scheme()).then(|| url.origin().ascii_serialization())
-}
-
-/// A number of requests that one key may make in one fixed window.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RateLimit {
-    /// Part of the key in Redis: `rate_limit:{scope}:{id}`.
-    pub scope: String,
-    /// Whom it counts; default everybody.
-    #[serde(default)]
-    pub callers: RateCallers,
-    /// `METHOD /path` as in the route table; default every route.
-    #[serde(default)]
-    pub routes: Vec<String>,
-    pub key: RateKey,
-    #[serde(default)]
-    pub count: RateCount,
-    pub max: u64,
-    pub window_seconds: u64,
-}
-
-#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
-#[serde(rename_all = "kebab-case")]
-pub enum RateCallers {
-    #[default]
-    All,
-    Anonymous,
-    /// Users for whose role there is no `role` limit.
-    Users,
-    Role(String),
-}
-
-/// What is counted together.
-#[derive(Clone, Debug, Deserialize, PartialEq)]
-#[serde(rename_all = "kebab-case")]
-pub enum RateKey {
-    /// The client's address.
-    Ip,
-    /// The user's id.
-    User,
-    /// A text field of the JSON body, trimmed and in lower case.
-    Body(String),
-    /// A parameter of the path.
-    Path(String),
-}
-
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq)]
-#[serde(rename_all = "kebab-case")]
-pub enum RateCount {
-    #[default]
-    Requests,
-    /// Answers with 401; a success clears a `body` key.
-    Failures,
 }

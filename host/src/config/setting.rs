@@ -1,7 +1,7 @@
 //! A setting that the operator's file declares for a component: its kind, its
 //! default, and which values are good.
 
-use super::{Profile, file::origin_of, source};
+use super::{Profile, origin::origin_of, source};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use std::time::Duration;

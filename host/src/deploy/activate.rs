@@ -73,7 +73,7 @@ impl Deployer {
             ("from".to_owned(), json!(bad.as_ref().map(VersionId::as_str))),
             ("to".to_owned(), good.as_str().into()),
         ]);
-        self.notices.tell_with(Kind::Rollback, name, bad.as_ref(), message.clone(), details);
+        self.events.emit_with(Kind::Rollback, name, bad.as_ref().map(VersionId::as_str), message.clone(), details);
         Ok(Outcome { swap, nodes, message, state: "live", ..Outcome::of(&target, timing) })
     }
 
@@ -149,7 +149,7 @@ impl Deployer {
             Goal::Trial { shadow: false, .. } => Kind::Canary,
             Goal::Trial { shadow: true, .. } => Kind::Shadow,
         };
-        self.notices.tell_with(kind, &name, Some(&id), outcome.message.clone(), details);
+        self.events.emit_with(kind, &name, Some(id.as_str()), outcome.message.clone(), details);
         Ok(())
     }
 

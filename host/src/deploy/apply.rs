@@ -121,5 +121,5 @@ async fn drain(deployer: Arc<Deployer>, slot: Arc<Slot>, version: Arc<Version>) 
         0 => format!("{}@{} has finished its calls in {} ms.", slot.name, version.id, started.elapsed().as_millis()),
         left => format!("{}@{} still had {left} calls at the end of its time.", slot.name, version.id),
     };
-    deployer.notices.tell(Kind::Drain, &slot.name, Some(&version.id), message);
+    deployer.events.emit(Kind::Drain, &slot.name, Some(version.id.as_str()), message);
 }

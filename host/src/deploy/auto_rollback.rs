@@ -139,7 +139,7 @@ impl Watch {
         tokio::time::sleep(LOOK_EVERY).await;
         if told.as_ref() != Some(&error) {
             let message = format!("{}@{} is worse than before ({why}), but stays: {error}", self.name, self.id);
-            deployer.notices.tell(Kind::Rollback, &self.name, Some(&self.id), message);
+            deployer.events.emit(Kind::Rollback, &self.name, Some(self.id.as_str()), message);
             *told = Some(error);
         }
         false

@@ -79,7 +79,7 @@ impl Deployer {
             return Ok(());
         }
         let error = Error::not_prepared(&nodes);
-        self.notices.tell(Kind::Refused, entry.component, entry.version, error.to_string());
+        self.events.emit(Kind::Refused, entry.component, entry.version.map(VersionId::as_str), error.to_string());
         Err(error)
     }
 

@@ -101,7 +101,7 @@ impl Deployer {
         }
         let details = Map::from_iter([("code".to_owned(), rejection.code.into())]);
         let message = format!("{name}@{id} was refused. {}", rejection.message);
-        self.notices.tell_with(Kind::Refused, name, Some(id), message, details);
+        self.events.emit_with(Kind::Refused, name, Some(id.as_str()), message, details);
         Error::Gate(gate::Error::Rejected(rejection))
     }
 

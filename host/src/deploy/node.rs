@@ -7,7 +7,7 @@ use super::{
     fence::FENCED_AFTER,
     table::{self, Beat, Other, Row, Wanted},
 };
-use crate::telemetry::operator_events::Kind;
+use crate::{runtime::version_id::VersionId, telemetry::operator_events::Kind};
 use anyhow::{Result, ensure};
 use chrono::{DateTime, Utc};
 use sqlx::{
@@ -124,7 +124,7 @@ impl Deployer {
 
     fn tell_once(&self, state: &mut bool, new: bool, message: impl FnOnce() -> String) {
         if std::mem::replace(state, new) != new {
-            self.notices.tell(Kind::Node, "", None, message());
+            self.events.emit(Kind::Node, "", None, message());
         }
     }
 
@@ -183,7 +183,7 @@ impl Deployer {
             neighbours.others.replace(others.clone())
         };
         let Some(before) = before else { return present };
-        let tell = |at: &str, what: &str| self.notices.tell(Kind::Node, "", None, format!("The host at {at} {what}"));
+        let tell = |at: &str, what: &str| self.events.emit(Kind::Node, "", None, format!("The host at {at} {what}"));
         for (id, (at, fenced)) in &others {
             match (before.get(id).map(|(_, fenced)| *fenced), *fenced) {
                 (None, false) => tell(at, "has joined the cluster."),
@@ -247,7 +247,7 @@ impl Deployer {
             (None, Some(live)) => (Kind::Swap, Some(live), format!("{name}@{live} is live, {by}.")),
             (None, None) => (Kind::Delete, None, format!("{name} was deleted, {by}; its mounts answer 503.")),
         };
-        self.notices.tell(kind, name, version, message);
+        self.events.emit(kind, name, version.map(VersionId::as_str), message);
     }
 
     /// Once, not with each beat.
@@ -257,7 +257,7 @@ impl Deployer {
         let Some(problem) = problem else { return };
         if told.as_ref() != Some(&problem) {
             let message = format!("This host cannot follow a change of {} and is behind: {problem}", row.name);
-            self.notices.tell(Kind::Node, &row.name, row.live.as_ref(), message);
+            self.events.emit(Kind::Node, &row.name, row.live.as_ref().map(VersionId::as_str), message);
         }
         behind.insert(row.name.clone(), problem);
     }
@@ -277,7 +277,7 @@ impl Deployer {
             let problem = loaded.err().map(|error| error.to_string());
             if let Some(problem) = &problem {
                 let message = format!("This host cannot prepare {name}@{id}, which blocks its deploy: {problem}");
-                deployer.notices.tell(Kind::Node, &name, Some(&id), message);
+                deployer.events.emit(Kind::Node, &name, Some(id.as_str()), message);
             }
             if let Err(error) = deployer.table.prepared(&name, &id, problem.as_deref()).await {
                 tracing::warn!(component = name, "cannot tell the cluster that a version is prepared: {error}");

@@ -14,8 +14,11 @@ mod events;
 mod logs;
 mod metrics;
 
-use super::http::Gateway;
-use crate::deploy::{self, Deployer};
+use crate::{
+    deploy::{self, Deployer},
+    runtime::registry::Registry,
+    services::Services,
+};
 use axum::{
     Json, Router,
     body::Body,
@@ -36,7 +39,8 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(120);
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub struct Control {
-    gateway: Arc<Gateway>,
+    registry: Arc<Registry>,
+    services: Arc<Services>,
     deployer: Arc<Deployer>,
     token: String,
     max_artifact_bytes: usize,
@@ -45,13 +49,14 @@ pub struct Control {
 }
 
 pub fn router(
-    gateway: Arc<Gateway>,
+    registry: Arc<Registry>,
+    services: Arc<Services>,
     deployer: Arc<Deployer>,
     token: String,
     max_artifact_bytes: usize,
     stop: CancellationToken,
 ) -> Router {
-    let control = Arc::new(Control { gateway, deployer, token, max_artifact_bytes, stop });
+    let control = Arc::new(Control { registry, services, deployer, token, max_artifact_bytes, stop });
     let guarded = Router::new()
         .route("/v1/components", get(components::list))
         .route("/v1/components/{name}", delete(components::delete))
@@ -154,13 +159,13 @@ async fn wrong_method() -> Response {
 }
 
 async fn health(State(control): State<Arc<Control>>) -> Json<Value> {
-    let shared = &control.gateway.shared;
-    let database = tokio::time::timeout(HEALTH_TIMEOUT, shared.database_answers()).await.unwrap_or(false);
-    let slots = control.gateway.registry.slots();
+    let services = &control.services;
+    let database = tokio::time::timeout(HEALTH_TIMEOUT, services.database_answers()).await.unwrap_or(false);
+    let slots = control.registry.slots();
     let components: serde_json::Map<String, Value> = slots
         .iter()
         .map(|slot| (slot.name.clone(), if slot.live().is_some() { "live" } else { "missing" }.into()))
         .collect();
     let state = |up: bool| if up { "up" } else { "down" };
-    Json(json!({ "database": state(database), "redis": state(shared.redis.is_up()), "components": components }))
+    Json(json!({ "database": state(database), "redis": state(services.redis.is_up()), "components": components }))
 }

@@ -16,24 +16,21 @@ mod aggregate;
 mod choose;
 mod cors;
 mod dispatch;
-pub mod error_response;
+mod error_response;
 mod mirror;
 mod openapi;
 mod platform;
-pub mod rate_limit;
+mod rate_limit;
 mod upgrade;
 pub mod wasi_http;
 
-use super::{
-    http::error_response::{Code, Refusal},
-    http::rate_limit::Limiter,
-    sockets::serve::Timing,
-};
+use super::sockets::serve::Timing;
 use crate::{
-    capability::{self, Usage, bindings::http::Method as RouteMethod},
+    capability::{Shared, Usage, bindings::http::Method as RouteMethod, sockets::hub::Hub},
     config::{Config, Profile},
     deploy::{Deployer, Fence},
     runtime::{Found, registry::Registry, version::Runner},
+    services::{Services, rate_limit::Limiter},
 };
 use aggregate::Aggregates;
 use axum::{
@@ -46,6 +43,7 @@ use axum::{
 use bytes::Bytes;
 use choose::Chosen;
 use cors::Cors;
+use error_response::{Code, Refusal};
 use ipnet::IpNet;
 use openapi::Documents;
 use std::{
@@ -56,14 +54,13 @@ use std::{
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-pub use platform::now;
-
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const COMPONENT: HeaderName = HeaderName::from_static("x-shema-component");
 
 pub struct Gateway {
-    pub registry: Arc<Registry>,
-    pub shared: Arc<capability::Shared>,
+    registry: Arc<Registry>,
+    services: Arc<Services>,
+    hub: Arc<Hub>,
     limiter: Arc<Limiter>,
     timing: Timing,
     max_sockets: usize,
@@ -87,18 +84,20 @@ impl Gateway {
     pub fn new(
         config: &Config,
         registry: Arc<Registry>,
-        shared: Arc<capability::Shared>,
+        shared: &Shared,
         deployer: Arc<Deployer>,
         stop: CancellationToken,
         port: u16,
+        max_sockets: usize,
     ) -> anyhow::Result<Gateway> {
         Ok(Gateway {
             registry,
-            limiter: Arc::clone(&shared.limiter),
+            limiter: Arc::clone(&shared.services.limiter),
             timing: Timing { heartbeat: config.heartbeat, timeout: config.socket_timeout },
-            max_sockets: crate::gateway::listener::max_sockets(),
+            max_sockets,
             stop,
-            shared,
+            services: Arc::clone(&shared.services),
+            hub: Arc::clone(&shared.hub),
             fence: deployer.fence(),
             deployer,
             cors: Cors::new(&config.allowed_origins, config.profile == Profile::Development),
@@ -229,13 +228,13 @@ impl Gateway {
 
         let body = body?;
         let caller = self.caller(parts, route.access, &version.component).await;
-        let admitted = self.limiter.admit(route, &params, &body, caller.as_ref().ok(), client).await?;
+        let admitted = self.count(route, &params, &body, caller.as_ref().ok(), client).await?;
         let answered = match dispatch::admit(&caller, route.access) {
             Ok(()) => {
                 let request = dispatch::request(index, params, parts, body, &caller, id);
-                let presented = caller.ok().and_then(|known| known.user().map(|user| user.presented.clone()));
+                let token = caller.ok().and_then(|identity| identity.user().map(|user| user.token.clone()));
                 let mirrored = shadow.map(|shadow| (shadow, request.clone()));
-                let answered = dispatch::call(&version, typed, request, presented, line).await;
+                let answered = dispatch::call(&version, typed, request, token, line).await;
                 match mirrored {
                     Some((shadow, request)) => self.mirror(&version, shadow, path, request, answered).await,
                     None => answered,
@@ -243,7 +242,7 @@ impl Gateway {
             }
             Err(refusal) => Err(refusal),
         };
-        admitted.settle(&self.limiter, answered).await
+        self.settle(admitted, answered).await
     }
 }
 

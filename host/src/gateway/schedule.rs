@@ -7,7 +7,7 @@
 use crate::{
     capability::{
         bindings::http::{Caller, Method},
-        calls::Inside,
+        calls::{Components, InternalCall},
     },
     config::Task,
     runtime::registry::Registry,
@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 /// Looks at the connection that holds the lock at least this often.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+const PING_INTERVAL: Duration = Duration::from_secs(2);
 
 pub struct Scheduled {
     pub component: String,
@@ -60,7 +60,7 @@ async fn tick(mut connection: PgConnection, registry: Arc<Registry>, tasks: Vec<
                 });
             }
         }
-        let next = due.iter().min().copied().unwrap_or_else(Instant::now).min(Instant::now() + LOOK_EVERY);
+        let next = due.iter().min().copied().unwrap_or_else(Instant::now).min(Instant::now() + PING_INTERVAL);
         tokio::select! {
             () = tokio::time::sleep_until(next) => (),
             Some(ended) = runs.join_next() => {
@@ -74,7 +74,7 @@ async fn tick(mut connection: PgConnection, registry: Arc<Registry>, tasks: Vec<
 
 async fn call(registry: &Registry, scheduled: &Scheduled) {
     let (component, path) = (scheduled.component.as_str(), scheduled.task.path.as_str());
-    let inside = Inside {
+    let internal = InternalCall {
         component,
         method: Method::Post,
         path,
@@ -87,7 +87,7 @@ async fn call(registry: &Registry, scheduled: &Scheduled) {
         deadline: None,
         read_only: false,
     };
-    match registry.call(inside).await {
+    match registry.call(internal).await {
         Ok(answer) if (200..300).contains(&answer.status) => tracing::debug!(component, path, "scheduled work is done"),
         Ok(answer) => tracing::warn!(component, path, status = answer.status, "scheduled work failed"),
         Err(why) => tracing::warn!(component, path, "scheduled work failed: {why}"),

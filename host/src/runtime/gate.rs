@@ -13,7 +13,7 @@ use super::{
     wasi_http::{self, Foreign},
 };
 use crate::{
-    capability::{self, Held, http_client::Grant},
+    capability::{self, Granting, Grants, http_client::Grant},
     config,
 };
 use anyhow::Context;
@@ -112,8 +112,10 @@ impl Workshop {
             let message = format!("It exports {HANDLER}, but not as this host knows it: {}.", flat(&error));
             reject("WRONG_WORLD", message, json!({ "export": HANDLER }))
         })?;
-        let held = Arc::new(self.held(name, config).await?);
-        self.probe(name, wasm, config, prepared, held, imports).await
+        let granting = Granting { component: name, config, shared: &self.shared };
+        // What does not work here, such as a database role, is the operator's mistake.
+        let grants = Arc::new(Grants::new(&granting).await.map_err(Error::Host)?);
+        self.probe(name, wasm, config, prepared, grants, imports).await
     }
 
     async fn foreign(
@@ -124,7 +126,7 @@ impl Workshop {
         component: &Component,
         world: wasi_http::World,
     ) -> Result<Parts, Error> {
-        let outbound = Grant { origins: config.origins.clone(), client: self.shared.http_client.clone() };
+        let outbound = Grant { origins: config.origins.clone(), client: self.shared.services.http_client.clone() };
         let (limits, linker) = (config.limits.clone(), &self.foreign_linker);
         // Its world is known, so what fails here is an import.
         let foreign = Foreign::new(linker, component, world, limits, self.call_timeout, outbound, name);
@@ -139,13 +141,13 @@ impl Workshop {
             description: Description::default(),
             stats: Arc::clone(foreign.stats()),
             runner: Runner::Foreign(foreign),
-            notices: Arc::clone(&self.shared.notices),
+            events: Arc::clone(&self.shared.services.operator_events),
         })
     }
 
     fn check_imports(&self, imports: &[String], world: World) -> Result<(), Error> {
         let known: &[&str] = match world {
-            World::Ours => &capability::INTERFACES,
+            World::Ours => &capability::interfaces().collect::<Vec<_>>(),
             World::Foreign(_) => &[],
         };
         let unknown = imports.iter().find(|import| !import.starts_with("wasi:") && !known.contains(&import.as_str()));
@@ -168,19 +170,6 @@ impl Workshop {
         Err(reject("UNKNOWN_IMPORT", message, json!({ "import": unknown, "host": host, "available": near })))
     }
 
-    /// What the component may use; a database role that does not work is the
-    /// operator's mistake, but only shows here.
-    async fn held(&self, name: &str, config: &config::Component) -> Result<Held, Error> {
-        let pool = match &config.grants.database {
-            None => None,
-            Some(role) => {
-                let pool = self.roles.pool(role, &config.limits).await;
-                Some(pool.map_err(|error| Error::Host(error.context("the grant of the database")))?)
-            }
-        };
-        Ok(Held::new(name, config, &self.shared, pool))
-    }
-
     /// Instantiates the component under its limits and asks it what it is.
     async fn probe(
         &self,
@@ -188,10 +177,10 @@ impl Workshop {
         wasm: &[u8],
         config: &config::Component,
         prepared: Prepared,
-        held: Arc<Held>,
+        grants: Arc<Grants>,
         imports: Vec<String>,
     ) -> Result<Parts, Error> {
-        let pool = Pool::new(self.engine.clone(), prepared, held, config.limits.clone(), self.call_timeout);
+        let pool = Pool::new(self.engine.clone(), prepared, grants, config.limits.clone(), self.call_timeout);
         let failed = |what: &str| {
             let what = what.to_owned();
             move |failure: instance::Failure| probe_failed(format!("{what} {failure}"))
@@ -220,7 +209,7 @@ impl Workshop {
             description,
             stats,
             runner: Runner::Typed(Box::new(Typed { pool, routes: table, paths, endpoints })),
-            notices: Arc::clone(&self.shared.notices),
+            events: Arc::clone(&self.shared.services.operator_events),
         })
     }
 }

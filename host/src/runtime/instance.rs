@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     capability::{
-        Call, Context, Held, Usage,
+        Call, Context, Grants, HasCall, Usage,
         bindings::{Bindings, Indices, Route, SocketBindings, SocketIndices, sockets::Endpoint},
         sockets::{Join, hub::Effect},
     },
@@ -46,6 +46,12 @@ pub struct State {
     /// End of the present call; guards against a guest that the timer cannot
     /// reach because its thread never gets back to the executor.
     deadline: Instant,
+}
+
+impl HasCall for State {
+    fn call(&mut self) -> &mut Call {
+        &mut self.call
+    }
 }
 
 impl WasiView for State {
@@ -93,11 +99,11 @@ impl Instance {
     pub async fn new(
         engine: &Engine,
         prepared: &Prepared,
-        held: &Arc<Held>,
+        grants: &Arc<Grants>,
         limits: &Limits,
         stats: &Arc<Stats>,
     ) -> wasmtime::Result<Instance> {
-        let mut store = new_store(engine, held, limits, stats);
+        let mut store = new_store(engine, grants, limits, stats);
         let instance = prepared.pre.instantiate_async(&mut store).await?;
         let bindings = prepared.indices.load(&mut store, &instance)?;
         let sockets = prepared.sockets.as_ref().map(|indices| indices.load(&mut store, &instance)).transpose()?;
@@ -200,26 +206,26 @@ impl Instance {
 pub async fn check_health(
     engine: &Engine,
     prepared: &Prepared,
-    held: &Arc<Held>,
+    grants: &Arc<Grants>,
     limits: &Limits,
     stats: &Arc<Stats>,
 ) -> wasmtime::Result<Result<(), String>> {
-    let mut store = new_store(engine, held, limits, stats);
+    let mut store = new_store(engine, grants, limits, stats);
     let instance = prepared.pre.instantiate_async(&mut store).await?;
     let package = instance.get_export_index(&mut store, None, HEALTH);
     let check = package.and_then(|package| instance.get_export_index(&mut store, Some(&package), "check"));
     let Some(check) = check else { return Ok(Ok(())) };
     let check = instance.get_typed_func::<(), (Result<(), String>,)>(&mut store, check)?;
     store.data_mut().deadline = Instant::now() + QUESTION_DEADLINE;
-    store.data_mut().call.begin(Context::of_host());
+    store.data_mut().call.begin(Context { read_only: true, ..Context::default() });
     let (health,) = check.call_async(&mut store, ()).await?;
     Ok(health)
 }
 
-fn new_store(engine: &Engine, held: &Arc<Held>, limits: &Limits, stats: &Arc<Stats>) -> Store<State> {
+fn new_store(engine: &Engine, grants: &Arc<Grants>, limits: &Limits, stats: &Arc<Stats>) -> Store<State> {
     let stderr = Tail::default();
     let state = State {
-        call: Call::new(Arc::clone(held)),
+        call: Call::new(Arc::clone(grants)),
         table: ResourceTable::new(),
         wasi: WasiCtx::builder().stderr(stderr.clone()).allow_tcp(false).allow_udp(false).build(),
         stderr,

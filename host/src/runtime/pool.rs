@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     capability::{
-        Context, Held, Usage,
+        Context, Grants, Usage,
         bindings::{
             Request, Response,
             sockets::{Connection, Event},
@@ -44,7 +44,7 @@ pub struct Pool {
     pub stats: Arc<Stats>,
     engine: Engine,
     prepared: Prepared,
-    held: Arc<Held>,
+    grants: Arc<Grants>,
     limits: Limits,
     deadline: Duration,
     running: Semaphore,
@@ -55,7 +55,13 @@ pub struct Pool {
 
 impl Pool {
     /// `call_timeout`: the deadline of a component whose limits name none.
-    pub fn new(engine: Engine, prepared: Prepared, held: Arc<Held>, limits: Limits, call_timeout: Duration) -> Pool {
+    pub fn new(
+        engine: Engine,
+        prepared: Prepared,
+        grants: Arc<Grants>,
+        limits: Limits,
+        call_timeout: Duration,
+    ) -> Pool {
         let deadline = limits.deadline(call_timeout);
         let running = Semaphore::new(limits.max_calls);
         // When thousands of connections begin or end at once, their calls wait
@@ -65,7 +71,7 @@ impl Pool {
             stats: Arc::default(),
             engine,
             prepared,
-            held,
+            grants,
             limits,
             deadline,
             running,
@@ -80,7 +86,7 @@ impl Pool {
 
     /// An instance of its own, for the questions at load.
     pub async fn instance(&self) -> Result<Instance, Failure> {
-        let new = Instance::new(&self.engine, &self.prepared, &self.held, &self.limits, &self.stats);
+        let new = Instance::new(&self.engine, &self.prepared, &self.grants, &self.limits, &self.stats);
         match tokio::time::timeout(self.deadline, new).await {
             Ok(instance) => instance.map_err(|error| Failure::Trap(format!("cannot be instantiated: {error:#}"))),
             Err(_) => Err(Failure::Timeout(self.deadline)),
@@ -89,7 +95,7 @@ impl Pool {
 
     /// What the component says of its own health.
     pub async fn check_health(&self) -> Result<Result<(), String>, Failure> {
-        let check = instance::check_health(&self.engine, &self.prepared, &self.held, &self.limits, &self.stats);
+        let check = instance::check_health(&self.engine, &self.prepared, &self.grants, &self.limits, &self.stats);
         match tokio::time::timeout(QUESTION_DEADLINE, check).await {
             Ok(health) => health.map_err(|error| Failure::Trap(format!("{error:#}"))),
             Err(_) => Err(Failure::Timeout(QUESTION_DEADLINE)),
@@ -125,7 +131,7 @@ impl Pool {
             joins.iter().for_each(Join::fail);
         }
         if outcome.is_ok() && !effects.is_empty() && !read_only {
-            self.held.sockets.hub.apply(&self.held.name, effects);
+            self.grants.sockets.hub.apply(&self.grants.component, effects);
         }
         drop(joins);
         if outcome.is_ok() && instance.is_reusable(&self.limits) {
@@ -141,7 +147,7 @@ impl Pool {
         drop(warm);
     }
 
-    /// Held while a call runs. None: it would have to wait for too long.
+    /// Grants while a call runs. None: it would have to wait for too long.
     async fn permits(&self, question: Question<'_>, wait: Duration) -> Option<[Option<SemaphorePermit<'_>>; 2]> {
         let events = match question {
             Question::Request(_) => None,

@@ -17,7 +17,7 @@ use crate::{
             sockets::Endpoint,
         },
     },
-    telemetry::operator_events::{Kind, Notices},
+    telemetry::operator_events::{Kind, OperatorEvents},
 };
 use axum::http::HeaderValue;
 use serde_json::Map;
@@ -32,7 +32,7 @@ use std::{
 };
 use tokio::sync::Notify;
 
-/// Between two notices of traps of one version.
+/// Between two events of traps of one version.
 const TRAP_PAUSE: Duration = Duration::from_secs(1);
 
 /// Versions that are in memory, of all components.
@@ -54,7 +54,7 @@ pub struct Version {
     /// Wakes whoever watches a version that went live lately: it has failed.
     pub failed: Arc<Notify>,
     pub runner: Runner,
-    notices: Arc<Notices>,
+    events: Arc<OperatorEvents>,
     trap_told: Mutex<Option<Instant>>,
 }
 
@@ -97,7 +97,7 @@ pub struct Parts {
     pub description: Description,
     pub stats: Arc<Stats>,
     pub runner: Runner,
-    pub notices: Arc<Notices>,
+    pub events: Arc<OperatorEvents>,
 }
 
 impl Version {
@@ -116,7 +116,7 @@ impl Version {
             stats: parts.stats,
             failed: Arc::default(),
             runner: parts.runner,
-            notices: parts.notices,
+            events: parts.events,
             trap_told: Mutex::default(),
         })
     }
@@ -232,7 +232,7 @@ impl Version {
         drop(told);
         let details = Map::from_iter([("traps".to_owned(), self.stats.snapshot().traps.into())]);
         let message = "A call trapped; the log says why.".to_owned();
-        self.notices.tell_with(Kind::Trap, &self.component, Some(&self.id), message, details);
+        self.events.emit_with(Kind::Trap, &self.component, Some(self.id.as_str()), message, details);
     }
 
     /// Frees what a version that gets no calls does not need.

@@ -1,11 +1,15 @@
 //! Ships committed events to Redis: at least once, in order per key, for ever.
 //!
-//! One relay per cluster, the host that leads. It is woken by the commit of an event, and looks by itself every second. Events of one key
-//! go one after the other, the next only after Redis has taken the one before;
-//! keys do not wait for each other.
+//! One relay per cluster, on the host that leads. The commit of an event wakes
+//! the relay, which also looks at the table every second. Events of one key go
+//! one after the other, the next only after Redis has taken the one before; keys
+//! do not wait for each other.
 
-use super::leader::{self, Lock, within};
-use crate::capability::redis::Store;
+use super::{
+    database::Pool,
+    leader::{self, Lock, within},
+    redis::Store,
+};
 use anyhow::{Context, Result};
 use futures_util::future::join_all;
 use sqlx::{
@@ -155,4 +159,13 @@ async fn tidy(connection: &mut PgConnection) -> Result<()> {
         within(sqlx::query(statement).execute(&mut *connection)).await?;
     }
     Ok(())
+}
+
+/// The secret that the host shows when it writes an event, so that SQL of a
+/// component cannot write one.
+pub async fn read_secret(owner: &Pool) -> Result<String> {
+    let mut lease = owner.get().await?;
+    let secret = sqlx::query_scalar("select secret from public.outbox_secret").fetch_one(lease.connection()).await?;
+    lease.give_back();
+    Ok(secret)
 }

@@ -1,9 +1,10 @@
-//! What operators want to hear at once: deploys, swaps, traps, rollbacks.
+//! Operator events: deploys, swaps, traps, rollbacks, as `GET /v1/events` sends
+//! them.
 //!
 //! Each is a line of the log as well. The last ones are kept, so that whoever
 //! comes back after a pause misses nothing.
 
-use crate::runtime::version_id::VersionId;
+use super::timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::{
@@ -16,7 +17,7 @@ use std::{
 use tokio::sync::broadcast;
 
 /// How many are kept, and how far a slow listener may fall behind.
-const KEPT: usize = 512;
+const CAPACITY: usize = 512;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -51,8 +52,8 @@ impl Kind {
 }
 
 #[derive(Debug, Serialize)]
-pub struct Notice {
-    /// Rises by one with each notice of this process.
+pub struct OperatorEvent {
+    /// Rises by one with each event of this process.
     pub id: u64,
     pub at: String,
     pub kind: Kind,
@@ -67,37 +68,37 @@ pub struct Notice {
     pub details: Map<String, Value>,
 }
 
-pub struct Notices {
+pub struct OperatorEvents {
     node: String,
     next: AtomicU64,
-    kept: Mutex<VecDeque<Arc<Notice>>>,
-    listeners: broadcast::Sender<Arc<Notice>>,
+    kept: Mutex<VecDeque<Arc<OperatorEvent>>>,
+    listeners: broadcast::Sender<Arc<OperatorEvent>>,
 }
 
-impl Notices {
-    pub fn new(node: &str) -> Notices {
-        Notices {
+impl OperatorEvents {
+    pub fn new(node: &str) -> OperatorEvents {
+        OperatorEvents {
             node: node.to_owned(),
             next: AtomicU64::new(1),
             kept: Mutex::default(),
-            listeners: broadcast::Sender::new(KEPT),
+            listeners: broadcast::Sender::new(CAPACITY),
         }
     }
 
-    pub fn tell(&self, kind: Kind, component: &str, version: Option<&VersionId>, message: String) {
-        self.tell_with(kind, component, version, message, Map::new());
+    pub fn emit(&self, kind: Kind, component: &str, version: Option<&str>, message: String) {
+        self.emit_with(kind, component, version, message, Map::new());
     }
 
-    /// `details`: further members of the notice.
-    pub fn tell_with(
+    /// `details`: further members of the event.
+    pub fn emit_with(
         &self,
         kind: Kind,
         component: &str,
-        version: Option<&VersionId>,
+        version: Option<&str>,
         message: String,
         details: Map<String, Value>,
     ) {
-        let version = version.map(VersionId::to_string);
+        let version = version.map(str::to_owned);
         match kind {
             // The call that trapped has its own line, with the guest's words.
             Kind::Trap => (),
@@ -107,10 +108,10 @@ impl Notices {
             _ => tracing::info!(component, version, kind = kind.name(), "{message}"),
         }
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let notice = Arc::new(Notice {
+        let event = Arc::new(OperatorEvent {
             // Under the lock, so that the order of the ids is that of the list.
             id: self.next.fetch_add(1, Relaxed),
-            at: crate::gateway::http::now(),
+            at: timestamp(),
             kind,
             component: component.to_owned(),
             version,
@@ -118,18 +119,18 @@ impl Notices {
             message,
             details,
         });
-        if kept.len() == KEPT {
+        if kept.len() == CAPACITY {
             kept.pop_front();
         }
-        kept.push_back(Arc::clone(&notice));
+        kept.push_back(Arc::clone(&event));
         // Nobody may be listening.
-        let _ = self.listeners.send(notice);
+        let _ = self.listeners.send(event);
     }
 
-    /// The kept notices after `last`, and a receiver of all that follow.
-    pub fn listen(&self, last: u64) -> (Vec<Arc<Notice>>, broadcast::Receiver<Arc<Notice>>) {
+    /// The kept events after `last`, and a receiver of all that follow.
+    pub fn listen(&self, last: u64) -> (Vec<Arc<OperatorEvent>>, broadcast::Receiver<Arc<OperatorEvent>>) {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let missed = kept.iter().filter(|notice| notice.id > last).cloned().collect();
+        let missed = kept.iter().filter(|event| event.id > last).cloned().collect();
         (missed, self.listeners.subscribe())
     }
 }

@@ -69,7 +69,8 @@ pub async fn fill(url: &str) -> Result<()> {
     .bind(COURSES)
     .execute(&mut connection)
     .await?;
-    let hash = host::capability::tokens::hash_password(PASSWORD).map_err(|error| anyhow::anyhow!("{error}"))?;
+    let hash =
+        host::services::tokens::passwords::hash_blocking(PASSWORD).map_err(|error| anyhow::anyhow!("{error}"))?;
     sqlx::query(
         "insert into public.users (full_name, email, password_hash, role) values ('Bench', 'bench@example.org', $1, 'admin')",
     )

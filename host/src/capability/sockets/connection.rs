@@ -8,7 +8,7 @@
 mod streams;
 
 use super::frame::Frame;
-use crate::capability::{bindings::http::Caller, tokens::verify::Verified};
+use crate::{capability::bindings::http::Caller, services::tokens::User};
 use std::{
     collections::{HashMap, VecDeque},
     net::IpAddr,
@@ -165,15 +165,15 @@ impl Connection {
     }
 
     /// From here on the connection is this user's, who has to have this role.
-    pub fn bind(&self, user: &Verified, role: String) {
+    pub fn bind(&self, user: &User, role: String) {
         let id = |text: &str| Uuid::parse_str(text).ok();
         let (Some(user_id), Some(session_id)) = (id(&user.principal.user_id), id(&user.principal.session_id)) else {
             unreachable!("both were read from columns of type uuid");
         };
-        let seconds = u64::try_from(user.presented.expires_at).unwrap_or(0);
+        let seconds = u64::try_from(user.token.expires_at).unwrap_or(0);
         let expires_at = UNIX_EPOCH + Duration::from_secs(seconds);
         let mut inner = self.inner();
-        inner.caller = Caller::User(user.principal.clone());
+        inner.caller = Caller::User(user.principal.clone().into());
         inner.bound = Some(Bound { user_id, session_id, role, expires_at });
     }
 

@@ -1,16 +1,5 @@
-//! WebSockets: the host holds the connections, components give them meaning.
-//!
-//! For each thing that happens on a connection the component is called, one
-//! call at a time and in order; an idle connection holds nothing of it. What a
-//! call asks for is done when it has ended well, so a trap sends nothing.
-//!
-//! - `connection`: one connection, and which frames of a stream it gets.
-//! - `frame`: what is in one, for however many.
-//! - `serve`: the task that reads, writes, and calls.
-//! - `write`: how frames reach the client.
-//! - `channel`: what other hosts tell, and catching up when they could not.
-//! - `guard`: ends connections whose token has ended.
-//! - `presence`: which rooms somebody is in, on any host.
+//! All connections of this host: which rooms they are in, and who gets what is
+//! sent.
 
 use super::{connection::Connection, frame::Frame};
 use moka::sync::Cache;
@@ -24,8 +13,8 @@ use uuid::Uuid;
 
 /// How long a name of an event is remembered. A relay that was away for longer
 /// repeats numbered frames, which are known by their numbers.
-const REMEMBERED: Duration = Duration::from_secs(600);
-const MAX_REMEMBERED: u64 = 500_000;
+const DEDUP_WINDOW: Duration = Duration::from_secs(600);
+const DEDUP_CAPACITY: u64 = 500_000;
 
 /// What a call asks of the hub.
 pub enum Effect {
@@ -54,7 +43,7 @@ pub struct Hub {
     /// stands for any.
     seen: Cache<(String, String, String), ()>,
     /// What each component listens to.
-    pub channels: watch::Sender<BTreeMap<String, Vec<String>>>,
+    channels: watch::Sender<BTreeMap<String, Vec<String>>>,
     /// The host's id among the others, once it has one.
     node: OnceLock<Uuid>,
 }
@@ -64,7 +53,7 @@ impl Default for Hub {
         Hub {
             connections: RwLock::default(),
             rooms: RwLock::default(),
-            seen: Cache::builder().max_capacity(MAX_REMEMBERED).time_to_live(REMEMBERED).build(),
+            seen: Cache::builder().max_capacity(DEDUP_CAPACITY).time_to_live(DEDUP_WINDOW).build(),
             channels: watch::Sender::default(),
             node: OnceLock::new(),
         }
@@ -72,7 +61,7 @@ impl Default for Hub {
 }
 
 impl Hub {
-    pub fn is_of(&self, node: Uuid) {
+    pub fn set_node(&self, node: Uuid) {
         let _ = self.node.set(node);
     }
 
@@ -85,7 +74,7 @@ impl Hub {
     }
 
     /// Listens to these channels for a component from here on.
-    pub fn grant(&self, component: &str, channels: &[String]) {
+    pub fn subscribe(&self, component: &str, channels: &[String]) {
         self.channels.send_if_modified(|granted| {
             let is_new = granted.get(component).is_none_or(|before| before != channels);
             if is_new {
@@ -93,6 +82,11 @@ impl Hub {
             }
             is_new
         });
+    }
+
+    /// What each component listens to, now and from here on.
+    pub fn channels(&self) -> watch::Receiver<BTreeMap<String, Vec<String>>> {
+        self.channels.subscribe()
     }
 
     /// Takes a connection out of everything.

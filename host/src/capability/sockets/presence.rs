@@ -2,25 +2,25 @@
 //! database, as of a second ago. A host that is gone takes its rooms along.
 
 use super::hub::{Hub, Room};
-use crate::{capability::Shared, services::database::Pool};
+use crate::services::database::Pool;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-const TELL_ALL_AFTER: u32 = 30;
+const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(1);
+const ANNOUNCE_ALL_AFTER: u32 = 30;
 
 /// Tells the database which rooms of this host somebody is in, until `stop`.
 pub async fn announce(hub: Arc<Hub>, pool: Pool, node: Uuid, stop: CancellationToken) {
-    hub.is_of(node);
+    hub.set_node(node);
     let for_ever = async {
         let mut told: BTreeSet<Room> = BTreeSet::new();
         let mut looks: u32 = 0;
         loop {
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(ANNOUNCE_INTERVAL).await;
             looks = looks.wrapping_add(1);
             // All of them every so often: a crash of the database forgets them.
-            let again = looks.is_multiple_of(TELL_ALL_AFTER);
+            let again = looks.is_multiple_of(ANNOUNCE_ALL_AFTER);
             let now = hub.all_rooms();
             match tell(&pool, node, &told, &now, again).await {
                 Ok(()) => told = now,
@@ -53,18 +53,18 @@ async fn tell(pool: &Pool, node: Uuid, told: &BTreeSet<Room>, now: &BTreeSet<Roo
 }
 
 /// Those of the rooms that somebody is in: of this host as of now.
-pub async fn present(shared: &Shared, component: &str, rooms: &[String]) -> anyhow::Result<Vec<String>> {
+pub async fn present(hub: &Hub, owner: &Pool, component: &str, rooms: &[String]) -> anyhow::Result<Vec<String>> {
     // Before the lookup takes its time: a guest whose sockets end one after the
     // other has gone with the last one only.
-    let here: BTreeSet<&String> = rooms.iter().filter(|room| shared.hub.has_room(component, room)).collect();
-    let mut lease = shared.owner.get().await?;
+    let here: BTreeSet<&String> = rooms.iter().filter(|room| hub.has_room(component, room)).collect();
+    let mut lease = owner.get().await?;
     let select = "select distinct r.room from deploy.rooms r join deploy.nodes n on n.id = r.node
                   where r.component = $1 and r.room = any($2) and r.node is distinct from $3
                     and n.seen_at > now() - interval '15 seconds'";
     let elsewhere: Vec<String> = sqlx::query_scalar(select)
         .bind(component)
         .bind(rooms)
-        .bind(shared.hub.node())
+        .bind(hub.node())
         .fetch_all(lease.connection())
         .await?;
     lease.give_back();

@@ -27,7 +27,7 @@ type Answer = Result<Response, Response>;
 /// `GET /v1/components`.
 pub async fn list(State(control): State<Arc<Control>>) -> Json<Value> {
     let artifacts = control.deployer.artifacts().await;
-    let described = control.gateway.registry.slots().into_iter().filter_map(|slot| {
+    let described = control.registry.slots().into_iter().filter_map(|slot| {
         let own: Vec<&Artifact> = artifacts.iter().filter(|artifact| artifact.component == slot.name).collect();
         describe(&control, &slot, &own)
     });
@@ -63,7 +63,7 @@ fn describe(control: &Control, slot: &Slot, artifacts: &[&Artifact]) -> Option<V
     let configured = configured.unwrap_or_else(|| control.deployer.unnamed());
     Some(json!({
         "name": name,
-        "mounts": control.gateway.registry.mounts(name),
+        "mounts": control.registry.mounts(name),
         "world": world,
         "versions": versions,
         "grants": configured.grants,
@@ -261,7 +261,7 @@ fn tell(outcome: &Outcome) -> Value {
 
 /// `GET /v1/components/{name}/stats`.
 pub async fn stats(State(control): State<Arc<Control>>, Path(name): Path<String>) -> Answer {
-    let slot = control.gateway.registry.slot(&name).ok_or_else(|| {
+    let slot = control.registry.slot(&name).ok_or_else(|| {
         refuse(StatusCode::NOT_FOUND, "COMPONENT_NOT_FOUND", &format!("There is no component `{name}`."))
     })?;
     let loaded = slot.loaded().all().to_vec();

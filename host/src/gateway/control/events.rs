@@ -1,7 +1,7 @@
 //! `GET /v1/events`: what happens, as it happens, as server-sent events.
 
 use super::Control;
-use crate::telemetry::operator_events::Notice;
+use crate::telemetry::operator_events::OperatorEvent;
 use axum::{
     extract::State,
     http::HeaderMap,
@@ -21,17 +21,17 @@ pub async fn follow(
     headers: HeaderMap,
 ) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
-    let (missed, following) = control.gateway.shared.notices.listen(last.unwrap_or(u64::MAX));
+    let (missed, following) = control.services.operator_events.listen(last.unwrap_or(u64::MAX));
     // A listener that is too slow misses some, which the ids show.
-    let following = BroadcastStream::new(following).filter_map(async |notice| notice.ok());
-    let notices = stream::iter(missed).chain(following).map(|notice| Ok(event(&notice)));
+    let following = BroadcastStream::new(following).filter_map(async |event| event.ok());
+    let events = stream::iter(missed).chain(following).map(|event| Ok(sse(&event)));
     // Without end, so the end of the host would wait for it.
-    let notices = notices.take_until(control.stop.clone().cancelled_owned());
-    Sse::new(notices).keep_alive(KeepAlive::default())
+    let events = events.take_until(control.stop.clone().cancelled_owned());
+    Sse::new(events).keep_alive(KeepAlive::default())
 }
 
-fn event(notice: &Notice) -> Event {
-    let event = Event::default().id(notice.id.to_string()).event(notice.kind.name());
-    let data = serde_json::to_string(notice).unwrap_or_default();
-    event.data(data)
+fn sse(event: &OperatorEvent) -> Event {
+    let sent = Event::default().id(event.id.to_string()).event(event.kind.name());
+    let data = serde_json::to_string(event).unwrap_or_default();
+    sent.data(data)
 }

@@ -24,7 +24,7 @@ pub async fn of_component(
     RawQuery(query): RawQuery,
 ) -> Response {
     // A wrong name would look like a component that has nothing to say.
-    if control.gateway.registry.slot(&name).is_none() {
+    if control.registry.slot(&name).is_none() {
         let message = format!("There is no component `{name}`.");
         return refuse(StatusCode::NOT_FOUND, "COMPONENT_NOT_FOUND", &message);
     }

@@ -34,7 +34,7 @@ impl Text {
 
 pub async fn text(State(control): State<Arc<Control>>) -> Response {
     let mut text = Text::default();
-    let slots = control.gateway.registry.slots();
+    let slots = control.registry.slots();
     let mut versions: Vec<(String, Snapshot)> = Vec::new();
     text.family("shema_version_share", "gauge", "Percent of the clients that a version answers.");
     for slot in &slots {
@@ -56,9 +56,9 @@ pub async fn text(State(control): State<Arc<Control>>) -> Response {
         text.family("process_resident_memory_bytes", "gauge", "Resident memory.");
         text.sample("process_resident_memory_bytes", "", bytes);
     }
-    let shared = &control.gateway.shared;
+    let services = &control.services;
     text.family("shema_redis_up", "gauge", "Whether Redis answers.");
-    text.sample("shema_redis_up", "", u8::from(shared.redis.is_up()));
+    text.sample("shema_redis_up", "", u8::from(services.redis.is_up()));
     let outbox = control.deployer.outbox().await;
     text.family("shema_database_up", "gauge", "Whether PostgreSQL answers.");
     text.sample("shema_database_up", "", u8::from(outbox.is_some()));

@@ -4,18 +4,18 @@
 //! The calls run at once and inside the process. A part that fails takes its
 //! declared place-holder and never spoils the whole.
 
-use super::{Gateway, Line, dispatch, error_response::Refusal, openapi};
+use super::{Gateway, Line, dispatch, error_response::Refusal};
 use crate::{
     capability::{
         bindings::{
             Route,
             http::{Access, Caller, Method},
         },
-        calls::Inside,
-        tokens::verify::Verified,
+        calls::{Components, InternalCall},
     },
     config::{Aggregate, Part},
-    runtime::description::{Description, template},
+    services::tokens::User,
+    telemetry::timestamp,
 };
 use anyhow::Context;
 use axum::{
@@ -29,9 +29,6 @@ use uuid::Uuid;
 
 /// For each part; a page is better with a hole than late.
 const PART_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// The name of bearer tokens in the description of the API.
-pub const BEARER: &str = "bearer";
 
 pub struct Aggregates {
     list: Vec<Aggregate>,
@@ -61,13 +58,8 @@ impl Aggregates {
         Ok(Aggregates { list, paths })
     }
 
-    /// The aggregates as paths of the API's description. What is taken from a
-    /// component is described as it describes it.
-    pub fn describe(&self, components: &Description) -> Vec<(String, Map<String, Value>)> {
-        let described = |aggregate: &Aggregate| {
-            (template(&aggregate.path), Map::from_iter([("get".to_owned(), describe(aggregate, components))]))
-        };
-        self.list.iter().map(described).collect()
+    pub fn list(&self) -> &[Aggregate] {
+        &self.list
     }
 
     /// The aggregate at a path, and the values of its parameters by name.
@@ -97,7 +89,7 @@ impl Gateway {
             let caller = self.caller(parts, route.access, "").await;
             let values: Vec<String> = params.iter().map(|(_, value)| value.clone()).collect();
             let client = self.client(dispatch::peer(parts), &parts.headers);
-            let admitted = self.limiter.admit(&route, &values, &[], caller.as_ref().ok(), client).await?;
+            let admitted = self.count(&route, &values, &[], caller.as_ref().ok(), client).await?;
             let answered = async {
                 dispatch::admit(&caller, route.access)?;
                 let user = caller.as_ref().ok().and_then(|known| known.user());
@@ -106,7 +98,7 @@ impl Gateway {
                 self.put_together(aggregate, &params, user, id).await
             };
             let answered = answered.await;
-            admitted.settle(&self.limiter, answered).await
+            self.settle(admitted, answered).await
         };
         Some(answered.await)
     }
@@ -115,7 +107,7 @@ impl Gateway {
         &self,
         aggregate: &Aggregate,
         params: &[(String, String)],
-        user: &Verified,
+        user: &User,
         id: &str,
     ) -> Result<Response, Refusal> {
         let outcomes = join_all(aggregate.parts.iter().map(|part| self.part(part, params, user, id))).await;
@@ -135,15 +127,16 @@ impl Gateway {
         }
         data.extend(aggregate.constants.clone());
         data.insert("servicesHealth".into(), Value::Object(health));
-        let meta = json!({ "timestamp": super::platform::now(), "requestId": id });
+        let meta = json!({ "timestamp": timestamp(), "requestId": id });
         Ok(super::json(&json!({ "success": true, "data": data, "meta": meta })))
     }
 
-    async fn part(&self, part: &Part, params: &[(String, String)], user: &Verified, id: &str) -> Outcome {
+    async fn part(&self, part: &Part, params: &[(String, String)], user: &User, id: &str) -> Outcome {
         let path = fill(&part.path, params);
         let (path, query) = path.split_once('?').unwrap_or((&path, ""));
-        let caller = if part.as_host { Caller::Service("host".into()) } else { Caller::User(user.principal.clone()) };
-        let inside = Inside {
+        let caller =
+            if part.as_host { Caller::Service("host".into()) } else { Caller::User(user.principal.clone().into()) };
+        let internal = InternalCall {
             component: &part.component,
             method: Method::Get,
             path,
@@ -156,7 +149,7 @@ impl Gateway {
             deadline: Some(Instant::now() + PART_TIMEOUT),
             read_only: false,
         };
-        let called = tokio::time::timeout(PART_TIMEOUT, self.registry.call(inside)).await;
+        let called = tokio::time::timeout(PART_TIMEOUT, self.registry.call(internal)).await;
         let answer = match called {
             Ok(Ok(answer)) => answer,
             Ok(Err(why)) => {
@@ -176,109 +169,8 @@ impl Gateway {
     }
 }
 
-fn describe(aggregate: &Aggregate, components: &Description) -> Value {
-    let mut data = Map::new();
-    let mut health = Map::new();
-    for part in &aggregate.parts {
-        data.insert(part.field.clone(), describe_part(part, components));
-        health.insert(part.service.clone(), json!({ "type": "boolean" }));
-    }
-    data.extend(aggregate.constants.iter().map(|(name, value)| (name.clone(), json!({ "const": value }))));
-    let object = |members: Map<String, Value>| {
-        let names: Vec<String> = members.keys().cloned().collect();
-        json!({ "type": "object", "properties": members, "required": names })
-    };
-    data.insert("servicesHealth".into(), object(health));
-    let text = json!({ "type": "string" });
-    let meta = json!({ "timestamp": { "type": "string", "format": "date-time" }, "requestId": text });
-    let envelope = Map::from_iter([
-        ("success".into(), json!({ "const": true })),
-        ("data".into(), object(data)),
-        ("meta".into(), json!({ "type": "object", "properties": meta, "required": ["timestamp", "requestId"] })),
-    ]);
-
-    let names = || aggregate.path.split('/').filter_map(|segment| segment.strip_prefix(':'));
-    let mut missing = vec!["ROUTE_NOT_FOUND"];
-    if aggregate.parts.iter().any(|part| part.required) {
-        missing.push("NOT_FOUND");
-    }
-    let mut responses = json!({
-        "200": openapi::answer("Done", &object(envelope)),
-        "401": openapi::refusal(&[
-            "AUTH_MISSING_TOKEN", "AUTH_INVALID_FORMAT", "AUTH_INVALID_TOKEN", "AUTH_TOKEN_EXPIRED",
-            "AUTH_UNAUTHORIZED", "AUTH_NO_ROLE",
-        ]),
-        "403": openapi::refusal(&["AUTH_FORBIDDEN"]),
-        "404": openapi::refusal(&missing),
-        "405": openapi::refusal(&["METHOD_NOT_ALLOWED"]),
-        "429": openapi::refusal(&["RATE_LIMIT_EXCEEDED"]),
-        "500": openapi::refusal(&["INTERNAL_SERVER_ERROR"]),
-        "503": openapi::refusal(&["DB_CONNECTION_ERROR"]),
-    });
-    if names().next().is_some() {
-        responses["400"] = openapi::refusal(&["VALIDATION_ERROR"]);
-    }
-    let id = json!({ "type": "string", "format": "uuid" });
-    let parameters: Vec<Value> =
-        names().map(|name| json!({ "in": "path", "name": name, "required": true, "schema": id })).collect();
-    let owner = aggregate.owner.as_ref().map(|name| format!("the user that `{name}` names, and for "));
-    let circle = format!("For {}users of the role {}.", owner.unwrap_or_default(), aggregate.roles.join(" or "));
-    let words = aggregate.path.trim_start_matches("/api").split('/');
-    let words: Vec<&str> = words.filter(|word| !word.is_empty() && !word.starts_with(':')).collect();
-    json!({
-        "operationId": format!("host.{}", words.join(".")),
-        "summary": format!("Several components at once: {}", words.join(" ")),
-        "description": circle,
-        "tags": ["host"],
-        "security": [{ BEARER: [] }],
-        "parameters": parameters,
-        "responses": responses,
-    })
-}
-
-fn describe_part(part: &Part, components: &Description) -> Value {
-    let kind = match &part.otherwise {
-        Value::Array(_) => json!({ "type": "array" }),
-        Value::Number(_) => json!({ "type": "number" }),
-        Value::Object(_) => json!({ "type": "object" }),
-        _ => json!({}),
-    };
-    let Some(whole) = picked(part, components) else { return kind };
-    let kept = if part.only.is_empty() { whole } else { narrowed(&whole, &part.only, components) };
-    match &part.otherwise {
-        // Of these kinds what stands for a failed part is one as well.
-        Value::Array(_) | Value::Number(_) => kept,
-        otherwise => json!({ "anyOf": [kept, { "const": otherwise }] }),
-    }
-}
-
-/// The schema of what a part takes from a component's answer, if that is
-/// described.
-fn picked(part: &Part, components: &Description) -> Option<Value> {
-    let blank = |segment: &str| if segment.starts_with(['{', ':']) { "" } else { segment }.to_owned();
-    let shape = |path: &str| path.split('/').map(blank).collect::<Vec<_>>().join("/");
-    let path = part.path.split('?').next().map(shape)?;
-    let (_, item) = components.paths.iter().find(|(template, _)| shape(template) == path)?;
-    let mut schema = item.get("get")?.pointer("/responses/200/content/application~1json/schema")?;
-    for name in part.pick.split('/').skip(1) {
-        schema = components.resolve(schema)?.get("properties")?.get(name)?;
-    }
-    Some(schema.clone())
-}
-
-/// What [`only`] leaves of what a schema describes.
-fn narrowed(schema: &Value, names: &[String], components: &Description) -> Value {
-    if let Some(items) = components.resolve(schema).and_then(|schema| schema.get("items")) {
-        return json!({ "type": "array", "items": narrowed(items, names, components) });
-    }
-    let mut members = Map::new();
-    components.members(schema, &mut members);
-    members.retain(|name, _| names.contains(name));
-    json!({ "type": "object", "properties": members })
-}
-
 /// In the order of the contract: role and ownership, then the path.
-fn judge(aggregate: &Aggregate, params: &[(String, String)], user: &Verified) -> Result<(), Refusal> {
+fn judge(aggregate: &Aggregate, params: &[(String, String)], user: &User) -> Result<(), Refusal> {
     let principal = &user.principal;
     let owner = aggregate.owner.as_ref().and_then(|name| params.iter().find(|(param, _)| param == name));
     let is_owner = owner.is_some_and(|(_, id)| id.eq_ignore_ascii_case(&principal.user_id));

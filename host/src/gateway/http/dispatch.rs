@@ -8,13 +8,10 @@ use crate::{
             Request, Response as Answer,
             http::{Access, Caller, Method as RouteMethod},
         },
-        tokens::{
-            Presented,
-            verify::{Known, Refused},
-        },
     },
     gateway::listener::Peer,
     runtime::{Version, instance::Failure, method_name, version::Typed},
+    services::tokens::{AuthError, Identity, PresentedToken},
 };
 use axum::{
     body::Body,
@@ -143,36 +140,37 @@ pub async fn receive(parts: &Parts, mut body: Body) -> Received {
 
 impl Gateway {
     /// Who is asking, by the header that the route looks at.
-    pub(super) async fn caller(&self, parts: &Parts, access: Access, component: &str) -> Result<Known, Refused> {
+    pub(super) async fn caller(&self, parts: &Parts, access: Access, component: &str) -> Result<Identity, AuthError> {
         let given = |name: HeaderName| parts.headers.get(name).map(HeaderValue::as_bytes);
-        let service = given(SERVICE_TOKEN)
-            .map(|token| self.shared.signer.verify_service(token, given(SERVICE_NAME), component).map(Known::Service));
+        let service = given(SERVICE_TOKEN).map(|token| {
+            self.services.signer.verify_service(token, given(SERVICE_NAME), component).map(Identity::Service)
+        });
         match (access, service) {
-            (Access::Public | Access::Internal, _) => Err(Refused::Missing),
+            (Access::Public | Access::Internal, _) => Err(AuthError::Missing),
             (Access::Service | Access::UserOrService, Some(service)) => service,
-            (Access::Service, None) => Err(Refused::ServiceMissing),
-            _ => self.shared.verify(given(header::AUTHORIZATION)).await.map(Known::User),
+            (Access::Service, None) => Err(AuthError::ServiceMissing),
+            _ => self.services.verifier.verify(given(header::AUTHORIZATION)).await.map(Identity::User),
         }
     }
 }
 
 /// Whether whoever asks may pass a route of this access.
-pub fn admit(caller: &Result<Known, Refused>, access: Access) -> Result<(), Refusal> {
+pub fn admit(caller: &Result<Identity, AuthError>, access: Access) -> Result<(), Refusal> {
     let Err(refused) = caller else { return Ok(()) };
     let message = match refused {
-        Refused::Unavailable => "The database is not reachable now, so the access token cannot be checked.",
+        AuthError::Unavailable => "The database is not reachable now, so the access token cannot be checked.",
         _ if [Access::Public, Access::Optional].contains(&access) => return Ok(()),
-        Refused::Missing => "This needs an access token in the Authorization header.",
-        Refused::Format => "The Authorization header is not `Bearer <token>`.",
-        Refused::Invalid => "The access token is not valid, or its session has ended.",
-        Refused::Expired => "The access token has expired.",
-        Refused::Unauthorized => "The user of this access token does not exist any more.",
-        Refused::NoRole => "The access token names no role.",
-        Refused::ServiceMissing => "This needs a service token in the X-Service-Token header.",
-        Refused::ServiceInvalid => "The service token is not valid here.",
+        AuthError::Missing => "This needs an access token in the Authorization header.",
+        AuthError::Format => "The Authorization header is not `Bearer <token>`.",
+        AuthError::Invalid => "The access token is not valid, or its session has ended.",
+        AuthError::Expired => "The access token has expired.",
+        AuthError::Unauthorized => "The user of this access token does not exist any more.",
+        AuthError::NoRole => "The access token names no role.",
+        AuthError::ServiceMissing => "This needs a service token in the X-Service-Token header.",
+        AuthError::ServiceInvalid => "The service token is not valid here.",
     };
     let status = match refused {
-        Refused::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        AuthError::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::UNAUTHORIZED,
     };
     Err(Refusal::new(status, refused.code(), message))
@@ -184,7 +182,7 @@ pub fn request(
     params: Vec<String>,
     parts: &Parts,
     body: Bytes,
-    caller: &Result<Known, Refused>,
+    caller: &Result<Identity, AuthError>,
     id: &str,
 ) -> Request {
     let headers = told_headers(parts, caller);
@@ -196,8 +194,8 @@ pub fn request(
         headers,
         body: body.into(),
         caller: match caller {
-            Ok(Known::User(user)) => Caller::User(user.principal.clone()),
-            Ok(Known::Service(name)) => Caller::Service(name.clone()),
+            Ok(Identity::User(user)) => Caller::User(user.principal.clone().into()),
+            Ok(Identity::Service(name)) => Caller::Service(name.clone()),
             Err(_) => Caller::Anonymous,
         },
         id: id.to_owned(),
@@ -206,12 +204,12 @@ pub fn request(
 }
 
 /// The headers as the component sees them.
-pub fn told_headers(parts: &Parts, caller: &Result<Known, Refused>) -> Vec<(String, String)> {
+pub fn told_headers(parts: &Parts, caller: &Result<Identity, AuthError>) -> Vec<(String, String)> {
     let mut headers = visible_headers(&parts.headers);
     // Tells a component that has a credential of its own beside the bearer why
     // the bearer did not count. Clients cannot send headers of this prefix.
     if let Err(refused) = caller
-        && *refused != Refused::Missing
+        && *refused != AuthError::Missing
     {
         headers.push(("x-shema-refusal".into(), refused.code().into()));
     }
@@ -230,16 +228,21 @@ fn visible_headers(headers: &HeaderMap) -> Vec<(String, String)> {
         .collect()
 }
 
+/// What the host knows of a request that `version` answers.
+pub fn context(request_id: &str, version: &Version, token: Option<PresentedToken>) -> Context {
+    Context { request_id: request_id.to_owned(), version: version.id.to_string(), token, ..Context::default() }
+}
+
 /// Runs the call. Guest text never gets into an error: a component that failed
 /// has sent nothing.
 pub async fn call(
     version: &Version,
     typed: &Typed,
     request: Request,
-    presented: Option<Presented>,
+    token: Option<PresentedToken>,
     line: &mut Line,
 ) -> Result<Response, Refusal> {
-    let context = Context::new(&request.id, version, presented);
+    let context = context(&request.id, version, token);
     let started = Instant::now();
     let (outcome, usage) = version.call(typed, context, &request).await;
     line.call = started.elapsed();

@@ -4,7 +4,11 @@
 //! The client has its answer before the repetition begins. It runs read-only,
 //! so that a version under test leaves no trace.
 
-use super::{Gateway, dispatch::method, error_response::Refusal};
+use super::{
+    Gateway,
+    dispatch::{context, method},
+    error_response::Refusal,
+};
 use crate::{
     capability::{
         Context,
@@ -53,7 +57,7 @@ impl Gateway {
         if expected.1.len() > MAX_COMPARED_BYTES {
             return response;
         }
-        let (path, live, notices) = (path.to_owned(), live.id.clone(), Arc::clone(&self.shared.notices));
+        let (path, live, events) = (path.to_owned(), live.id.clone(), Arc::clone(&self.services.operator_events));
         tokio::spawn(async move {
             let difference = repeat(&shadow, &path, request, expected).await;
             drop(slot);
@@ -64,7 +68,7 @@ impl Gateway {
                 ("different".to_owned(), compared.different.into()),
             ]);
             let message = format!("{}@{} answers otherwise than {live}: {difference}", shadow.component, shadow.id);
-            notices.tell_with(Kind::Shadow, &shadow.component, Some(&shadow.id), message, details);
+            events.emit_with(Kind::Shadow, &shadow.component, Some(shadow.id.as_str()), message, details);
         });
         response
     }
@@ -81,7 +85,7 @@ async fn repeat(
         Found::Route { typed, index, route, params } => {
             request.route = index;
             request.params = params;
-            let context = Context { read_only: true, ..Context::new(&request.id, shadow, None) };
+            let context = Context { read_only: true, ..context(&request.id, shadow, None) };
             let shown = format!("{} {}", method_name(route.method), route.path);
             let (outcome, _) = shadow.call(typed, context, &request).await;
             (shown, outcome)

@@ -4,7 +4,11 @@
 //! declarations of the host's own answers; nothing is listed here a second
 //! time. The page needs nothing but the host: one file, without the Internet.
 
-use super::{Gateway, aggregate, platform};
+mod aggregates;
+mod platform;
+mod schema;
+
+use super::{Gateway, dispatch};
 use crate::runtime::{Version, description::Description};
 use anyhow::{Context, Result};
 use arc_swap::ArcSwapOption;
@@ -61,7 +65,7 @@ impl Gateway {
             self.documents.built.store(Some(Arc::clone(&built)));
             built
         });
-        respond(built.1.clone(), super::dispatch::JSON)
+        respond(built.1.clone(), dispatch::JSON)
     }
 
     /// `GET /api/docs`.
@@ -88,13 +92,13 @@ fn document(live: &[Arc<Version>], gateway: &Gateway) -> Value {
         }
     }
     // After the components, so that none of them can speak for the host.
-    let aggregates = gateway.aggregates.describe(&whole);
+    let aggregates = aggregates::describe(gateway.aggregates.list(), &whole);
     whole.paths.extend(aggregates);
     whole.paths.extend(platform::describe());
     let mut insert =
         |kind: &str, name: &str, value| whole.components.entry(kind.into()).or_default().insert(name.into(), value);
-    insert("schemas", "host.Failure", failure());
-    insert("securitySchemes", aggregate::BEARER, json!({ "type": "http", "scheme": "bearer", "bearerFormat": "JWT" }));
+    insert("schemas", "host.Failure", schema::failure());
+    insert("securitySchemes", schema::BEARER, json!({ "type": "http", "scheme": "bearer", "bearerFormat": "JWT" }));
 
     let names = live.iter().filter_map(|version| version.label.to_str().ok()).collect::<Vec<_>>().join(", ");
     let aliases = gateway.registry.aliases().map(|(alias, path)| format!("\n\n`{alias}` stands for `{path}`."));
@@ -109,28 +113,4 @@ fn document(live: &[Arc<Version>], gateway: &Gateway) -> Value {
         "paths": whole.paths,
         "components": whole.components,
     })
-}
-
-/// What [`Refusal`](crate::gateway::http::error_response::Refusal) writes.
-fn failure() -> Value {
-    let text = json!({ "type": "string" });
-    let error =
-        json!({ "type": "object", "properties": { "code": text, "message": text }, "required": ["code", "message"] });
-    json!({
-        "type": "object",
-        "properties": { "success": { "type": "boolean", "const": false }, "message": text, "error": error },
-        "required": ["success", "message", "error"],
-    })
-}
-
-/// An answer with JSON.
-pub fn answer(description: &str, schema: &Value) -> Value {
-    json!({ "description": description, "content": { "application/json": { "schema": schema } } })
-}
-
-/// A refusal of the host with one of these codes.
-pub fn refusal(codes: &[&str]) -> Value {
-    let code = json!({ "properties": { "error": { "properties": { "code": { "enum": codes } } } } });
-    let schema = json!({ "allOf": [{ "$ref": "#/components/schemas/host.Failure" }, code] });
-    answer(&codes.join(", "), &schema)
 }

@@ -1,21 +1,20 @@
 //! Endpoints of the host itself: its state, and the description of the API.
 
-use super::{Gateway, Line, dispatch, error_response::Refusal, openapi};
-use crate::{capability::bindings::http::Method as RouteMethod, runtime::registry::Slot};
+use super::{Gateway, Line, dispatch, error_response::Refusal};
+use crate::{capability::bindings::http::Method as RouteMethod, runtime::registry::Slot, telemetry::timestamp};
 use axum::{
     http::{Method, StatusCode, request::Parts},
     response::Response,
 };
-use chrono::{SecondsFormat, Utc};
 use futures_util::future::join_all;
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 
-const HEALTH: &str = "/health";
-const SERVICES: &str = "/services";
-const SERVICES_HEALTH: &str = "/services/health";
-const OPENAPI: &str = "/api/openapi.json";
-const DOCS: &str = "/api/docs";
+pub const HEALTH: &str = "/health";
+pub const SERVICES: &str = "/services";
+pub const SERVICES_HEALTH: &str = "/services/health";
+pub const OPENAPI: &str = "/api/openapi.json";
+pub const DOCS: &str = "/api/docs";
 
 /// For each component, and for PostgreSQL.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -51,7 +50,7 @@ impl Gateway {
         let mut response = super::json(&json!({
             "service": "shema",
             "status": if behind { "unhealthy" } else { "healthy" },
-            "timestamp": now(),
+            "timestamp": timestamp(),
             "version": env!("CARGO_PKG_VERSION"),
             "uptime": self.started.elapsed().as_secs(),
             "environment": self.profile,
@@ -75,7 +74,7 @@ impl Gateway {
         json!({
             "success": true,
             "data": { "gateway": gateway, "services": services },
-            "meta": { "timestamp": now() },
+            "meta": { "timestamp": timestamp() },
         })
     }
 
@@ -84,9 +83,9 @@ impl Gateway {
     async fn services_health(&self) -> Response {
         let slots = self.registry.mounted();
         let checks = slots.iter().map(|slot| async { (slot.name.clone(), check(slot).await) });
-        let database = tokio::time::timeout(CHECK_TIMEOUT, self.shared.database_answers());
+        let database = tokio::time::timeout(CHECK_TIMEOUT, self.services.database_answers());
         let keys = ["health".to_owned()];
-        let redis = self.shared.redis.any_exists(&keys);
+        let redis = self.services.redis.any_exists(&keys);
         let (mut services, database, redis) = tokio::join!(join_all(checks), database, redis);
         let answers = |answers: bool, name: &str| match answers {
             true => Ok(json!({})),
@@ -108,7 +107,7 @@ impl Gateway {
             "success": true,
             "overallStatus": if degraded { "degraded" } else { "healthy" },
             "services": services,
-            "timestamp": now(),
+            "timestamp": timestamp(),
         }));
         if !healthy {
             *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
@@ -128,64 +127,4 @@ async fn check(slot: &Slot) -> Result<Value, String> {
         }
         Err(_) => Err("Health check timeout".into()),
     }
-}
-
-/// These endpoints, for the description of the API.
-pub fn describe() -> impl Iterator<Item = (String, Map<String, Value>)> {
-    let text = json!({ "type": "string" });
-    let object = |members: Value| {
-        let names: Vec<&String> = members.as_object().into_iter().flat_map(Map::keys).collect();
-        json!({ "type": "object", "required": names, "properties": members })
-    };
-    let time = json!({ "type": "string", "format": "date-time" });
-    let status = json!({ "type": "string", "enum": ["healthy", "unhealthy"] });
-    let health = object(json!({
-        "service": text, "status": text, "timestamp": time, "version": text,
-        "uptime": { "type": "integer", "minimum": 0 }, "environment": text,
-    }));
-    let version = object(json!({ "name": text, "version": { "type": ["string", "null"] } }));
-    let gateway = object(json!({ "port": { "type": "integer" }, "environment": text }));
-    let services = object(json!({
-        "success": { "const": true },
-        "data": object(json!({ "gateway": gateway, "services": { "type": "object", "additionalProperties": version } })),
-        "meta": object(json!({ "timestamp": time })),
-    }));
-    let checked = json!({
-        "type": "object",
-        "properties": { "status": status, "data": { "type": "object" }, "error": text },
-        "required": ["status"],
-    });
-    let checks = object(json!({
-        "success": { "const": true },
-        "overallStatus": { "type": "string", "enum": ["healthy", "degraded"] },
-        "services": { "type": "object", "additionalProperties": checked },
-        "timestamp": time,
-    }));
-    let done = |schema: &Value| json!({ "200": openapi::answer("Done", schema) });
-    let page = json!({ "200": { "description": "A page", "content": { "text/html": { "schema": text } } } });
-    let mut of_health = done(&health);
-    of_health["503"] = openapi::answer("It is behind the other hosts of its cluster", &health);
-    let mut of_checks = done(&checks);
-    of_checks["503"] = openapi::answer("Something does not answer", &checks);
-    [
-        (HEALTH, "Whether the host is ready", of_health),
-        (SERVICES, "Which versions are live", done(&services)),
-        (SERVICES_HEALTH, "Whether everything answers", of_checks),
-        (OPENAPI, "This description", done(&json!({ "type": "object" }))),
-        (DOCS, "This description as a page", page),
-    ]
-    .into_iter()
-    .map(|(path, summary, mut responses)| {
-        responses["405"] = openapi::refusal(&["METHOD_NOT_ALLOWED"]);
-        let name = path.trim_start_matches("/api").trim_matches('/').replace(['/', '.'], "-");
-        let operation = json!({
-            "operationId": format!("host.{name}"), "summary": summary, "tags": ["host"], "security": [],
-            "responses": responses,
-        });
-        (path.to_owned(), Map::from_iter([("get".to_owned(), operation)]))
-    })
-}
-
-pub fn now() -> String {
-    Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true)
 }

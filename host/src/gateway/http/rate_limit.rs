@@ -1,297 +1,70 @@
-//! How often somebody may ask: counters of fixed windows in Redis, and the same
-//! counters inside the process while Redis is away. A request is never refused
-//! because Redis is down.
-//!
-//! A limit on *failures* counts answers with 401. Attempts under one key that
-//! stands for a person (`body`) run one after the other, so that many guesses
-//! at once are not all let through before the first of them is counted.
+//! What a client is told of its rate limits (contract 1.9): headers on each
+//! answer, and 429 when there is none left.
 
-use super::error_response::Refusal;
+use super::{Gateway, error_response::Refusal};
 use crate::{
-    capability::{
-        bindings::Route,
-        redis::{Counter, Store},
-        tokens::verify::{Known, Verified},
-    },
-    config::{RateCallers, RateCount, RateKey, RateLimit},
+    capability::bindings::Route,
     runtime::method_name,
+    services::{
+        rate_limit::{Admitted, Asking, Exceeded, Standing},
+        tokens::Identity,
+    },
 };
 use axum::{
     http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use futures_util::future::join_all;
 use serde_json::json;
-use sha2::{Digest, Sha256};
-use std::{
-    collections::HashMap,
-    net::IpAddr,
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
-use tokio::sync::OwnedMutexGuard;
+use std::net::IpAddr;
 
 const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
-/// How long an attempt waits for the one before it under the same key.
-const TURN_TIMEOUT: Duration = Duration::from_secs(10);
-/// A longer key is counted under its digest.
-const MAX_ID_BYTES: usize = 200;
 
-pub struct Limiter {
-    rules: Vec<RateLimit>,
-    /// Roles that have a limit of their own.
-    roles: Vec<String>,
-    redis: Arc<Store>,
-    local: Store,
-    turns: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
-}
-
-/// Where a caller stands with one limit.
-#[derive(Clone, Copy)]
-struct Standing {
-    max: u64,
-    used: u64,
-    /// Seconds since the Unix epoch.
-    ends_at: u64,
-}
-
-impl Standing {
-    fn remaining(&self) -> u64 {
-        self.max.saturating_sub(self.used)
-    }
-}
-
-/// A request that passed, and what is left to count when its outcome is known.
-pub struct Admitted {
-    standings: Vec<Standing>,
-    failures: Vec<Failures>,
-}
-
-struct Failures {
-    rule: usize,
-    key: String,
-    standing: Standing,
-    /// Held until the outcome is counted.
-    _turn: Option<OwnedMutexGuard<()>>,
-}
-
-/// What a key may be made of.
-struct Asked<'a> {
-    route: &'a Route,
-    params: &'a [String],
-    body: &'a [u8],
-    user: Option<&'a Verified>,
-    client: IpAddr,
-}
-
-impl Limiter {
-    pub fn new(rules: Vec<RateLimit>, redis: Arc<Store>) -> Limiter {
-        let roles = rules
-            .iter()
-            .filter_map(|rule| match &rule.callers {
-                RateCallers::Role(role) => Some(role.clone()),
-                _ => None,
-            })
-            .collect();
-        Limiter { rules, roles, redis, local: Store::memory(""), turns: Mutex::default() }
-    }
-
-    /// Counts the request, or answers 429.
-    pub async fn admit(
+impl Gateway {
+    /// Counts a request, or refuses it with 429.
+    pub(super) async fn count(
         &self,
         route: &Route,
         params: &[String],
         body: &[u8],
-        caller: Option<&Known>,
+        identity: Option<&Identity>,
         client: IpAddr,
     ) -> Result<Admitted, Refusal> {
-        let asked = Asked { route, params, body, user: caller.and_then(Known::user), client };
-        let mut admitted = Admitted { standings: Vec::new(), failures: Vec::new() };
-        // Other services are not counted.
-        if self.rules.is_empty() || matches!(caller, Some(Known::Service(_))) {
-            return Ok(admitted);
-        }
-        let applying = |count: RateCount| {
-            let rules = self.rules.iter().enumerate().filter(move |(_, rule)| rule.count == count);
-            rules.filter_map(|(index, rule)| Some((index, rule, self.key(rule, &asked)?)))
-        };
-        let requests = applying(RateCount::Requests).map(|(_, rule, key)| async move {
-            let counter = self.add(&key, 1, rule).await;
-            standing(rule, counter)
-        });
-        admitted.standings = join_all(requests).await;
-        if let Some(over) = admitted.standings.iter().find(|standing| standing.used > standing.max) {
-            return Err(too_many(over, &admitted.standings));
-        }
-        for (index, rule, key) in applying(RateCount::Failures).collect::<Vec<_>>() {
-            let turn = match &rule.key {
-                RateKey::Body(_) => Some(self.turn(&key).await.ok_or_else(|| busy(rule))?),
-                _ => None,
-            };
-            // Adding nothing reads the counter, and opens its window at most.
-            let now = standing(rule, self.add(&key, 0, rule).await);
-            admitted.standings.push(now);
-            if now.used >= now.max {
-                return Err(too_many(&now, &admitted.standings));
-            }
-            admitted.failures.push(Failures { rule: index, key, standing: now, _turn: turn });
-        }
-        Ok(admitted)
+        let method = method_name(route.method);
+        let asking = Asking { method, route: &route.path, params, body, identity, client };
+        self.limiter.admit(asking).await.map_err(|exceeded| too_many(&exceeded))
     }
 
-    /// Counts one against the limit of a scope; the error is the number of
-    /// seconds until the next may come. A scope without a limit admits all.
-    pub async fn count(&self, scope: &str, id: &str) -> Result<(), u64> {
-        let Some(rule) = self.rules.iter().find(|rule| rule.scope == scope) else { return Ok(()) };
-        let now = standing(rule, self.add(&key(rule, id.to_owned()), 1, rule).await);
-        if now.used <= now.max { Ok(()) } else { Err(seconds_left(&now)) }
-    }
-
-    /// None: the rule does not apply.
-    fn key(&self, rule: &RateLimit, asked: &Asked<'_>) -> Option<String> {
-        let role = asked.user.map(|user| user.principal.role.as_str());
-        let for_caller = match &rule.callers {
-            RateCallers::All => true,
-            RateCallers::Anonymous => role.is_none(),
-            RateCallers::Users => role.is_some_and(|role| !self.roles.iter().any(|limited| limited == role)),
-            RateCallers::Role(limited) => role == Some(limited),
-        };
-        let route = asked.route;
-        let for_route = rule.routes.is_empty()
-            || rule.routes.iter().any(|text| {
-                text.split_once(' ')
-                    .is_some_and(|(method, path)| method == method_name(route.method) && path == route.path)
-            });
-        if !for_caller || !for_route {
-            return None;
-        }
-        let id = match &rule.key {
-            RateKey::Ip => asked.client.to_string(),
-            RateKey::User => asked.user?.principal.user_id.clone(),
-            RateKey::Body(field) => {
-                let body: serde_json::Value = serde_json::from_slice(asked.body).ok()?;
-                body.get(field)?.as_str()?.trim().to_lowercase()
-            }
-            RateKey::Path(name) => {
-                let segments = route.path.split('/').filter_map(|segment| segment.strip_prefix(':'));
-                segments.zip(asked.params).find(|(param, _)| param == name)?.1.to_lowercase()
-            }
-        };
-        Some(key(rule, id))
-    }
-
-    async fn add(&self, key: &str, by: i64, rule: &RateLimit) -> Counter {
-        let window = window(rule);
-        if let Ok(counter) = self.redis.increment(key, by, window).await {
-            return counter;
-        }
-        // Only ever counted by this module, so it cannot be refused.
-        self.local.increment(key, by, window).await.unwrap_or(Counter { count: 0, ends_in: window })
-    }
-
-    async fn clear(&self, key: &str) {
-        // Both, since Redis may have been away for some of the attempts.
-        let _ = self.redis.delete(key).await;
-        let _ = self.local.delete(key).await;
-    }
-
-    async fn turn(&self, key: &str) -> Option<OwnedMutexGuard<()>> {
-        let turn = {
-            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-            // Those that nobody holds or waits for are only in the map.
-            turns.retain(|_, turn| Arc::strong_count(turn) > 1);
-            Arc::clone(turns.entry(key.to_owned()).or_default())
-        };
-        tokio::time::timeout(TURN_TIMEOUT, turn.lock_owned()).await.ok()
-    }
-}
-
-fn key(rule: &RateLimit, id: String) -> String {
-    let id = if id.len() > MAX_ID_BYTES {
-        Sha256::digest(id.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
-    } else {
-        id
-    };
-    format!("rate_limit:{}:{id}", rule.scope)
-}
-
-/// What is left of a window that opens now. It ends at a whole second, so that
-/// each answer in it names the same end.
-fn window(rule: &RateLimit) -> Duration {
-    let now = unix_time();
-    let end = Duration::from_secs((now + Duration::from_secs(rule.window_seconds)).as_secs());
-    end.saturating_sub(now)
-}
-
-fn unix_time() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
-}
-
-fn rounded(time: Duration) -> u64 {
-    (time + Duration::from_millis(500)).as_secs()
-}
-
-impl Admitted {
     /// Counts the outcome and tells the client where it stands.
-    pub async fn settle(mut self, limiter: &Limiter, outcome: Result<Response, Refusal>) -> Result<Response, Refusal> {
+    pub(super) async fn settle(
+        &self,
+        admitted: Admitted,
+        outcome: Result<Response, Refusal>,
+    ) -> Result<Response, Refusal> {
         let mut response = outcome.unwrap_or_else(IntoResponse::into_response);
-        for failures in &self.failures {
-            let Some(rule) = limiter.rules.get(failures.rule) else { continue };
-            if response.status() == StatusCode::UNAUTHORIZED {
-                self.standings.push(standing(rule, limiter.add(&failures.key, 1, rule).await));
-            } else if response.status().is_success()
-                && matches!(rule.key, RateKey::Body(_))
-                && failures.standing.used > 0
-            {
-                limiter.clear(&failures.key).await;
-            }
+        let standings = admitted.settle(&self.limiter, response.status().as_u16()).await;
+        if let Some(headers) = headers(&standings) {
+            response.headers_mut().extend(headers);
         }
-        mark(response.headers_mut(), &self.standings);
         Ok(response)
     }
 }
 
-fn standing(rule: &RateLimit, counter: Counter) -> Standing {
-    Standing {
-        max: rule.max,
-        used: u64::try_from(counter.count).unwrap_or(0),
-        ends_at: rounded(unix_time() + counter.ends_in),
-    }
-}
-
-/// The limit with the fewest requests left, in the headers' names of the
-/// contract (1.9).
+/// Those of the limit with the fewest requests left.
 fn headers(standings: &[Standing]) -> Option<[(HeaderName, HeaderValue); 3]> {
     let nearest = standings.iter().min_by_key(|standing| standing.remaining())?;
     Some([(LIMIT, nearest.max.into()), (REMAINING, nearest.remaining().into()), (RESET, nearest.ends_at.into())])
 }
 
-fn mark(response: &mut axum::http::HeaderMap, standings: &[Standing]) {
-    if let Some(headers) = headers(standings) {
-        response.extend(headers);
-    }
-}
-
-fn seconds_left(standing: &Standing) -> u64 {
-    standing.ends_at.saturating_sub(unix_time().as_secs()).max(1)
-}
-
-fn too_many(over: &Standing, standings: &[Standing]) -> Refusal {
-    let seconds = seconds_left(over);
+fn too_many(exceeded: &Exceeded) -> Refusal {
+    let seconds = exceeded.limit.seconds_left();
     let message = format!("Too many requests; try again in {seconds} seconds.");
     let mut refusal = Refusal::new(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMIT_EXCEEDED", message)
         .with("details", json!({ "retry_after": seconds }))
         .header(header::RETRY_AFTER, seconds);
-    for (name, value) in headers(standings).into_iter().flatten() {
+    for (name, value) in headers(&exceeded.standings).into_iter().flatten() {
         refusal = refusal.header(name, value);
     }
     refusal
-}
-
-/// Too many attempts at once under one key.
-fn busy(rule: &RateLimit) -> Refusal {
-    let standing = Standing { max: rule.max, used: rule.max, ends_at: unix_time().as_secs() + 1 };
-    too_many(&standing, &[standing])
 }

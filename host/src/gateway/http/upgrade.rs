@@ -8,13 +8,13 @@ use crate::{
             http::{Access, Method},
         },
         sockets::connection::Connection,
-        tokens::verify::{Known, Refused},
     },
     gateway::{
         listener::Place,
         sockets::serve::{Opening, Served, serve},
     },
     runtime::Version,
+    services::tokens::{AuthError, Identity},
 };
 use axum::{
     body::Body,
@@ -58,9 +58,9 @@ impl Gateway {
         }
         let route = Route { method: Method::Get, path: path.to_owned(), access: Access::Optional };
         let caller = self.caller(parts, route.access, &version.component).await;
-        let admitted = self.limiter.admit(&route, &[], &[], caller.as_ref().ok(), client).await?;
+        let admitted = self.count(&route, &[], &[], caller.as_ref().ok(), client).await?;
         let opened = self.open(version, parts, path, client, caller).await;
-        admitted.settle(&self.limiter, opened).await
+        self.settle(admitted, opened).await
     }
 
     async fn open(
@@ -69,9 +69,9 @@ impl Gateway {
         parts: &mut Parts,
         path: &str,
         client: IpAddr,
-        caller: Result<Known, Refused>,
+        caller: Result<Identity, AuthError>,
     ) -> Result<Response, Refusal> {
-        if self.shared.hub.count() >= self.max_sockets {
+        if self.hub.count() >= self.max_sockets {
             let message = "Too many connections are open; try again in a moment.";
             return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE", message));
         }
@@ -89,10 +89,10 @@ impl Gateway {
         };
         let failure = version.failure_frame(path).unwrap_or_default();
         let connection = Connection::new(&version.component, path, client, frame_limit, failure);
-        if let Ok(Known::User(user)) = &caller {
+        if let Ok(Identity::User(user)) = &caller {
             connection.bind(user, user.principal.role.clone());
         }
-        let served = Served { hub: Arc::clone(&self.shared.hub), slot, timing: self.timing, stop: self.stop.clone() };
+        let served = Served { hub: Arc::clone(&self.hub), slot, timing: self.timing, stop: self.stop.clone() };
         let connection = Arc::new(connection);
         let place = parts.extensions.remove::<Place>();
         tokio::spawn(async move {

@@ -63,14 +63,14 @@ impl Gateway {
         let caller = self.caller(parts, Access::Optional, &version.component).await;
         let method = dispatch::method(&parts.method).unwrap_or(Method::Get);
         let route = Route { method, path: origin.mount.to_owned(), access: Access::Optional };
-        let admitted = self.limiter.admit(&route, &[], &body, caller.as_ref().ok(), origin.client).await?;
+        let admitted = self.count(&route, &[], &body, caller.as_ref().ok(), origin.client).await?;
         let started = Instant::now();
         let answered = call(Arc::clone(version), foreign, parts, body, origin).await;
         line.call = started.elapsed();
         if answered.is_ok() {
             line.component = Some(version.label.clone());
         }
-        admitted.settle(&self.limiter, answered).await
+        self.settle(admitted, answered).await
     }
 }
 

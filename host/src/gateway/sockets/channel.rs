@@ -6,16 +6,16 @@
 //! often while Redis is away, and looks into the database.
 
 use crate::{
-    capability::{
-        Context, matches_pattern,
-        redis::{Heard, Store},
-        sockets::hub::Hub,
-    },
+    capability::{Context, sockets::hub::Hub},
     runtime::{
         Version,
         pool::Question,
         registry::Registry,
         version::{Runner, Typed},
+    },
+    services::{
+        patterns,
+        redis::{Heard, Store},
     },
 };
 use serde_json::Value;
@@ -28,9 +28,9 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 /// Between two looks at what may have been missed, while Redis is there …
-const LOOK_EVERY: Duration = Duration::from_secs(10);
+const POLL_INTERVAL: Duration = Duration::from_secs(10);
 /// … and while it is not.
-const LOOK_OFTEN: Duration = Duration::from_millis(500);
+const POLL_INTERVAL_WITHOUT_REDIS: Duration = Duration::from_millis(500);
 /// Rooms that one call is asked about.
 const ROOMS_AT_ONCE: usize = 1_000;
 /// Messages that wait for the component; what comes beyond is missed.
@@ -39,7 +39,7 @@ const WAITING: usize = 10_000;
 /// Listens for every component that is granted channels, now or by a later
 /// deploy, until `stop`.
 pub async fn listen(hub: Arc<Hub>, registry: Arc<Registry>, redis: Arc<Store>, stop: CancellationToken) {
-    let mut granted = hub.channels.subscribe();
+    let mut granted = hub.channels();
     let mut listening: BTreeMap<String, Vec<String>> = BTreeMap::new();
     // Dropped with this, which ends them.
     let mut tasks = JoinSet::new();
@@ -71,13 +71,13 @@ async fn listen_for(
     let (sender, mut heard) = mpsc::channel(WAITING);
     let listening = redis.listen(patterns.clone(), sender);
     let told = async {
-        let mut next = Instant::now() + LOOK_EVERY;
+        let mut next = Instant::now() + POLL_INTERVAL;
         loop {
-            let every = if redis.is_up() { LOOK_EVERY } else { LOOK_OFTEN };
+            let every = if redis.is_up() { POLL_INTERVAL } else { POLL_INTERVAL_WITHOUT_REDIS };
             next = next.min(Instant::now() + every);
             tokio::select! {
                 some = heard.recv() => match some {
-                    Some(Heard::Message { channel, payload }) if matches_pattern(&patterns, &channel) => {
+                    Some(Heard::Message { channel, payload }) if patterns::matches(&patterns, &channel) => {
                         published(&component, &hub, &registry, &channel, &payload).await;
                     }
                     Some(Heard::Message { .. }) => (),
@@ -117,7 +117,7 @@ async fn missed(component: &str, hub: &Hub, registry: &Registry) {
 async fn ask(component: &str, registry: &Registry, question: Question<'_>) {
     let Some(version) = registry.slot(component).and_then(|slot| slot.live()) else { return };
     let Some(typed) = holder(&version) else { return };
-    let context = Context::new("", &version, None);
+    let context = Context { version: version.id.to_string(), ..Context::default() };
     if let (Err(failure), _) = version.ask(typed, context, question).await {
         tracing::error!(component = ?version.label, "a call for a channel {failure}");
     }

@@ -340,7 +340,11 @@ async fn call(slot: &Slot, connection: &Connection, event: Event) -> Option<Resu
         client: connection.client.to_string(),
         state: connection.state(),
     };
-    let context = Context::new(&connection.id.simple().to_string(), &version, None);
+    let context = Context {
+        request_id: connection.id.simple().to_string(),
+        version: version.id.to_string(),
+        ..Context::default()
+    };
     let question = Question::Socket(&subject, &event);
     let (outcome, _) = version.ask(typed, context, question).await;
     if let Err(failure) = &outcome {

@@ -4,14 +4,7 @@
 //! Only the signature is judged here. What the token says, and whether it is
 //! meant for us, is the component's to judge.
 
-use crate::capability::{
-    Call,
-    bindings::{
-        certificates::{Error, Host},
-        http_client,
-    },
-    http_client::Client,
-};
+use crate::services::http_client::{Client, Request};
 use jsonwebtoken::{Algorithm, DecodingKey};
 use std::{
     collections::{BTreeMap, HashMap},
@@ -26,7 +19,19 @@ const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 /// Whatever the issuer says: so long, a key that it withdrew may still count.
 const LONGEST_MAX_AGE: Duration = Duration::from_secs(86_400);
 
-pub struct Store {
+/// Why a signature does not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// No certificate of the token's `kid` is published.
+    UnknownKey,
+    /// It does not fit, or the token is not a JWS with `alg` RS256.
+    BadSignature,
+    /// The certificates cannot be fetched, and none were before.
+    Unavailable,
+}
+
+/// Certificates by the URL that publishes them.
+pub struct Certificates {
     client: Client,
     published: Mutex<HashMap<String, Published>>,
 }
@@ -38,11 +43,13 @@ struct Published {
     tried_at: Option<Instant>,
 }
 
-impl Store {
-    pub fn new(client: Client) -> Store {
-        Store { client, published: Mutex::default() }
+impl Certificates {
+    pub fn new(client: Client) -> Certificates {
+        Certificates { client, published: Mutex::default() }
     }
 
+    /// Checks the RS256 signature of a compact JWS (RFC 7515), and nothing else
+    /// of it, by the certificate that its `kid` names among those of `url`.
     pub async fn verify(&self, token: &str, url: &str) -> Result<(), Error> {
         let header = jsonwebtoken::decode_header(token).map_err(|_| Error::BadSignature)?;
         // RFC 8725 3.1: the algorithm is ours to choose, never the token's.
@@ -83,8 +90,7 @@ impl Store {
     }
 
     async fn fetch(&self, url: &str) -> Result<(BTreeMap<String, DecodingKey>, Duration), String> {
-        let request =
-            http_client::Request { method: "GET".into(), url: url.to_owned(), headers: Vec::new(), body: Vec::new() };
+        let request = Request { method: "GET".into(), url: url.to_owned(), headers: Vec::new(), body: Vec::new() };
         let response = tokio::time::timeout(FETCH_TIMEOUT, self.client.send(request)).await;
         let response = response.map_err(|_| "no answer in time".to_owned())?.map_err(|error| format!("{error:?}"))?;
         if response.status != 200 {
@@ -114,15 +120,4 @@ fn max_age(headers: &[(String, String)]) -> Duration {
     let control = headers.iter().filter(|(name, _)| name == "cache-control").flat_map(|(_, value)| value.split(','));
     let seconds = control.filter_map(|part| part.trim().strip_prefix("max-age=")?.parse().ok()).next();
     Duration::from_secs(seconds.unwrap_or(0)).min(LONGEST_MAX_AGE)
-}
-
-impl Host for Call {
-    async fn verify(&mut self, token: String, url: String) -> wasmtime::Result<Result<(), Error>> {
-        if !self.held.http.allows(&url) {
-            return Ok(Err(Error::Unavailable));
-        }
-        self.database.release();
-        let store = std::sync::Arc::clone(&self.held.certificates);
-        Ok(store.verify(&token, &url).await)
-    }
 }

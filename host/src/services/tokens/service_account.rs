@@ -1,13 +1,9 @@
 //! Access tokens of the operator's service account at a cloud provider, by a
 //! signed assertion (RFC 7523). The private key stays here.
 
-use crate::capability::{
-    Call,
-    bindings::{
-        http_client,
-        service_account::{Error, Host},
-    },
-    http_client::Client,
+use crate::services::{
+    crypto::unix_time,
+    http_client::{Client, Request},
 };
 use anyhow::Context;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
@@ -24,7 +20,7 @@ const LIFETIME_SECONDS: i64 = 3600;
 /// A token is not handed out in its last minute.
 const MARGIN: Duration = Duration::from_secs(60);
 
-pub struct Account {
+pub struct ServiceAccount {
     email: String,
     token_uri: String,
     key: EncodingKey,
@@ -45,8 +41,8 @@ struct Granted {
     expires_in: u64,
 }
 
-impl Account {
-    pub fn read(path: &Path, client: Client) -> anyhow::Result<Account> {
+impl ServiceAccount {
+    pub fn read(path: &Path, client: Client) -> anyhow::Result<ServiceAccount> {
         let name = || format!("GOOGLE_APPLICATION_CREDENTIALS: {}", path.display());
         let text = std::fs::read(path).with_context(name)?;
         // The error would repeat parts of the file.
@@ -56,15 +52,23 @@ impl Account {
         let key = EncodingKey::from_rsa_pem(file.private_key.as_bytes())
             .ok()
             .with_context(|| format!("{} holds no RSA key in PEM", name()))?;
-        Ok(Account { email: file.client_email, token_uri: file.token_uri, key, client, tokens: Mutex::default() })
+        Ok(ServiceAccount {
+            email: file.client_email,
+            token_uri: file.token_uri,
+            key,
+            client,
+            tokens: Mutex::default(),
+        })
     }
 
-    async fn token(&self, scope: &str) -> Result<String, String> {
+    /// A bearer token for `scope`, cached until shortly before its end. The error
+    /// is for the log.
+    pub async fn token(&self, scope: &str) -> Result<String, String> {
         let mut tokens = self.tokens.lock().await;
         if let Some((token, _)) = tokens.get(scope).filter(|(_, end)| *end > Instant::now() + MARGIN) {
             return Ok(token.clone());
         }
-        let now = super::unix_time();
+        let now = unix_time();
         let claims = serde_json::json!({
             "iss": self.email, "scope": scope, "aud": self.token_uri, "iat": now, "exp": now + LIFETIME_SECONDS,
         });
@@ -72,7 +76,7 @@ impl Account {
         let assertion = assertion.map_err(|error| error.to_string())?;
         // A JWT has no character that a form would have to escape.
         let grant_type = GRANT_TYPE.replace(':', "%3A");
-        let request = http_client::Request {
+        let request = Request {
             method: "POST".into(),
             url: self.token_uri.clone(),
             headers: vec![("content-type".into(), "application/x-www-form-urlencoded".into())],
@@ -86,16 +90,5 @@ impl Account {
         let end = Instant::now() + Duration::from_secs(granted.expires_in.min(86_400));
         tokens.insert(scope.to_owned(), (granted.access_token.clone(), end));
         Ok(granted.access_token)
-    }
-}
-
-impl Host for Call {
-    async fn access_token(&mut self, scope: String) -> wasmtime::Result<Result<String, Error>> {
-        self.database.release();
-        let Some(account) = self.held.service_account.clone() else { return Ok(Err(Error::Missing)) };
-        Ok(account.token(&scope).await.map_err(|why| {
-            tracing::warn!("no token for the service account: {why}");
-            Error::Unavailable
-        }))
     }
 }

@@ -2,7 +2,6 @@
 //! a core on purpose, so they run on blocking threads, one per core: more at a
 //! time would only make each slower and take 19 MiB each.
 
-use crate::capability::{Call, bindings::passwords::Host};
 use argon2::{
     Argon2,
     password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString},
@@ -11,20 +10,21 @@ use std::sync::{Arc, LazyLock};
 use tokio::sync::Semaphore;
 
 /// Longer ones are refused by every form; this only bounds the work.
-const MAX_BYTES: usize = 4096;
+pub const MAX_BYTES: usize = 4096;
 
 static CORES: LazyLock<Arc<Semaphore>> =
     LazyLock::new(|| Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from))));
 
 /// Verified when there is no user, so that the time tells nobody.
-static DUMMY: LazyLock<String> = LazyLock::new(|| hash("a password that nobody has").unwrap_or_default());
+static DUMMY: LazyLock<String> = LazyLock::new(|| hash_blocking("a password that nobody has").unwrap_or_default());
 
-pub fn hash(password: &str) -> Result<String, argon2::password_hash::Error> {
+/// Argon2id as a PHC string.
+pub fn hash_blocking(password: &str) -> Result<String, argon2::password_hash::Error> {
     let salt = SaltString::encode_b64(uuid::Uuid::new_v4().as_bytes())?;
     Ok(Argon2::default().hash_password(password.as_bytes(), &salt)?.to_string())
 }
 
-fn verify(password: &str, stored: Option<&str>) -> bool {
+fn verify_blocking(password: &str, stored: Option<&str>) -> bool {
     if let Some(stored) = stored
         && stored.starts_with("$2")
     {
@@ -37,34 +37,28 @@ fn verify(password: &str, stored: Option<&str>) -> bool {
     fits && is_known
 }
 
-async fn off_the_executor<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> wasmtime::Result<T> {
-    let permit = Arc::clone(&CORES).acquire_owned().await.map_err(wasmtime::Error::new)?;
+/// Argon2id as a PHC string.
+pub async fn hash(password: String) -> anyhow::Result<String> {
+    off_the_executor(move || hash_blocking(&password)).await?.map_err(|error| anyhow::anyhow!("cannot hash: {error}"))
+}
+
+/// Whether the password fits a stored Argon2 or bcrypt hash. Without one takes as
+/// long and returns false, as it does for a password of over [`MAX_BYTES`].
+pub async fn verify(mut password: String, stored: Option<String>) -> anyhow::Result<bool> {
+    let too_long = password.len() > MAX_BYTES;
+    if too_long {
+        password.clear();
+    }
+    let fits = off_the_executor(move || verify_blocking(&password, stored.as_deref())).await?;
+    Ok(fits && !too_long)
+}
+
+async fn off_the_executor<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> anyhow::Result<T> {
+    let permit = Arc::clone(&CORES).acquire_owned().await?;
     let task = tokio::task::spawn_blocking(move || {
         let done = work();
         drop(permit);
         done
     });
-    task.await.map_err(wasmtime::Error::new)
-}
-
-impl Host for Call {
-    async fn hash(&mut self, password: String) -> wasmtime::Result<String> {
-        if password.len() > MAX_BYTES {
-            wasmtime::bail!("a password over {MAX_BYTES} bytes");
-        }
-        self.database.release();
-        let hashed = off_the_executor(move || hash(&password)).await?;
-        hashed.map_err(|error| wasmtime::Error::msg(error.to_string()))
-    }
-
-    async fn verify(&mut self, mut password: String, stored: Option<String>) -> wasmtime::Result<bool> {
-        self.database.release();
-        // As slow as any other, and never right.
-        let too_long = password.len() > MAX_BYTES;
-        if too_long {
-            password.clear();
-        }
-        let fits = off_the_executor(move || verify(&password, stored.as_deref())).await?;
-        Ok(fits && !too_long)
-    }
+    Ok(task.await?)
 }
