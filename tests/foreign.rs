@@ -10,9 +10,9 @@ use host::{
     gateway::http::wasi_http::{self as gateway, Origin},
     runtime::{
         Version,
+        call::Failure,
         description::Description,
         engine,
-        instance::Failure,
         stats::Stats,
         version::{Parts, Runner},
         version_id::VersionId,

@@ -12,6 +12,7 @@
 //! - `registry`: paths to components, requests to versions.
 //! - `wasi_http`: components of the `wasi:http` worlds.
 
+pub mod call;
 pub mod calls;
 pub mod code_cache;
 pub mod compile;

@@ -5,9 +5,21 @@
 //! waits without holding a thread. Only what the capabilities need is
 //! re-exported, by hand.
 
+use wasmtime_wasi::TrappableError;
+
 /// The type behind `resource transaction`: only a number, because a call has at
 /// most one.
 pub struct Transaction;
+
+/// What a host function fails with: an error that the guest gets, or a trap.
+pub type CallError = TrappableError<calls::Error>;
+pub type CertificateError = TrappableError<certificates::Error>;
+pub type DatabaseError = TrappableError<database::Error>;
+pub type EventError = TrappableError<events::Error>;
+pub type HttpClientError = TrappableError<http_client::Error>;
+pub type RedisError = TrappableError<redis::Error>;
+pub type ServiceAccountError = TrappableError<service_account::Error>;
+pub type SessionError = TrappableError<sessions::Refusal>;
 
 mod generated {
     wasmtime::component::bindgen!({
@@ -16,14 +28,14 @@ mod generated {
         imports: { default: async | trappable },
         exports: { default: async },
         trappable_error_type: {
-            "shema:components/calls.error" => crate::capability::calls::Error,
-            "shema:database/client.error" => crate::capability::database::GuestError,
-            "shema:events/outbox.error" => crate::capability::events::Error,
-            "shema:http-client/client.error" => crate::capability::http_client::Error,
-            "shema:redis/client.error" => crate::capability::redis::Error,
-            "shema:tokens/certificates.error" => crate::capability::tokens::CertificateError,
-            "shema:tokens/service-account.error" => crate::capability::tokens::ServiceAccountError,
-            "shema:tokens/sessions.refusal" => crate::capability::tokens::SessionError,
+            "shema:components/calls.error" => super::CallError,
+            "shema:database/client.error" => super::DatabaseError,
+            "shema:events/outbox.error" => super::EventError,
+            "shema:http-client/client.error" => super::HttpClientError,
+            "shema:redis/client.error" => super::RedisError,
+            "shema:tokens/certificates.error" => super::CertificateError,
+            "shema:tokens/service-account.error" => super::ServiceAccountError,
+            "shema:tokens/sessions.refusal" => super::SessionError,
         },
         with: {
             "shema:database/client.transaction": super::Transaction,

@@ -1,29 +1,20 @@
 //! `shema:components`: one component calls another, inside the process. The
 //! callee learns the caller's name from the host, which is why it can trust it.
 
-use super::{
-    Context, Granting, HasCall,
-    bindings::{
-        Response,
-        calls::{self as wit},
-        http::{Caller, Method},
-    },
-};
+use super::{Context, Granting, HasCall, bindings::{CallError, Response, calls::self as wit, http::{Caller, Method}}};
 use crate::config;
+
 use std::{
     pin::Pin,
     sync::{Arc, OnceLock, Weak},
     time::Instant,
 };
 use wasmtime::component::{HasData, Linker};
-use wasmtime_wasi::TrappableError;
 
 pub const INTERFACES: &[&str] = &["shema:components/calls@0.1.0", "shema:http/types@0.1.0"];
 
 /// Deeper ones are a loop, as a rule.
 const MAX_DEPTH: u8 = 4;
-
-pub type Error = TrappableError<wit::Error>;
 
 /// Runs calls from inside the host; the floor above implements it.
 pub trait Components: Send + Sync {
@@ -85,7 +76,7 @@ struct View<'a> {
 }
 
 impl wit::Host for View<'_> {
-    async fn send(&mut self, call: wit::Call) -> Result<Response, Error> {
+    async fn send(&mut self, call: wit::Call) -> Result<Response, CallError> {
         if !self.grant.granted.contains(&call.component) {
             return Err(wit::Error::Denied(call.component).into());
         }
@@ -114,7 +105,7 @@ impl wit::Host for View<'_> {
         })?)
     }
 
-    fn convert_error(&mut self, error: Error) -> wasmtime::Result<wit::Error> {
+    fn convert_error(&mut self, error: CallError) -> wasmtime::Result<wit::Error> {
         error.downcast()
     }
 }

@@ -14,20 +14,14 @@ mod numeric;
 mod statement;
 mod value;
 
-use super::{
-    CallState, Context, Granting, HasCall, Usage,
-    bindings::database::{self as wit, Rejection, Rows, Transaction, Value},
-};
-use crate::{
-    config,
-    services::database::{Lease, Pool},
-};
+use super::{CallState, Context, Granting, HasCall, Usage, bindings::{DatabaseError, Transaction, database::{Rejection, Rows, Value, self as wit}}};
+use crate::{config, services::database::{Lease, Pool}};
+
 use anyhow::Context as _;
 use sqlx::Executor;
 use statement::{Caps, Outcome};
 use std::time::{Duration, Instant};
 use wasmtime::component::{HasData, Linker, Resource};
-use wasmtime_wasi::TrappableError;
 use wit::Error;
 
 pub const INTERFACES: &[&str] = &["shema:database/client@0.1.0"];
@@ -77,9 +71,6 @@ struct Database;
 impl HasData for Database {
     type Data<'a> = View<'a>;
 }
-
-/// A guest's error, or a trap.
-pub type GuestError = TrappableError<wit::Error>;
 
 struct Open {
     number: u32,
@@ -289,26 +280,26 @@ fn lost() -> Error {
 }
 
 impl wit::Host for View<'_> {
-    async fn query(&mut self, statement: String, params: Vec<Value>) -> Result<Rows, GuestError> {
+    async fn query(&mut self, statement: String, params: Vec<Value>) -> Result<Rows, DatabaseError> {
         let outcome = self.run(statement, &params, true).await?;
         Ok(Rows { columns: outcome.columns, rows: outcome.rows })
     }
 
-    async fn execute(&mut self, statement: String, params: Vec<Value>) -> Result<u64, GuestError> {
+    async fn execute(&mut self, statement: String, params: Vec<Value>) -> Result<u64, DatabaseError> {
         Ok(self.run(statement, &params, false).await?.affected)
     }
 
-    async fn begin(&mut self) -> Result<Resource<Transaction>, GuestError> {
+    async fn begin(&mut self) -> Result<Resource<Transaction>, DatabaseError> {
         Ok(Resource::new_own(View::begin(self).await?))
     }
 
-    fn convert_error(&mut self, error: GuestError) -> wasmtime::Result<Error> {
+    fn convert_error(&mut self, error: DatabaseError) -> wasmtime::Result<Error> {
         error.downcast()
     }
 }
 
 impl wit::HostTransaction for View<'_> {
-    async fn commit(&mut self, transaction: Resource<Transaction>) -> Result<(), GuestError> {
+    async fn commit(&mut self, transaction: Resource<Transaction>) -> Result<(), DatabaseError> {
         Ok(View::commit(self, transaction.rep()).await?)
     }
 

@@ -6,18 +6,11 @@
 //! secret only the host knows, so that what is checked here cannot be walked
 //! around with SQL.
 
-use super::{
-    Granting, HasCall,
-    bindings::{
-        database::Value,
-        events::{self as wit, Event},
-    },
-    database,
-};
+use super::{Granting, HasCall, bindings::{EventError, database::Value, events::{Event, self as wit}}, database};
 use crate::{config, services::patterns};
+
 use uuid::Uuid;
 use wasmtime::component::{HasData, Linker};
-use wasmtime_wasi::TrappableError;
 
 pub const INTERFACES: &[&str] = &["shema:events/outbox@0.1.0"];
 
@@ -29,8 +22,6 @@ const EMIT: &str = r#"select public.emit_event($1, $2, $3, $4,
     $5::jsonb || jsonb_build_object('eventId', $2::uuid)
     || case when $6::text is null then '{}'::jsonb else jsonb_build_object('eventType', $6::text, 'timestamp',
         to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')) end)"#;
-
-pub type Error = TrappableError<wit::Error>;
 
 /// The channels that one component may publish on.
 pub struct Grant {
@@ -70,7 +61,7 @@ struct View<'a> {
 }
 
 impl wit::Host for View<'_> {
-    async fn publish(&mut self, event: Event) -> Result<String, Error> {
+    async fn publish(&mut self, event: Event) -> Result<String, EventError> {
         if !patterns::matches(&self.grant.channels, &event.channel) {
             return Err(wit::Error::Denied(event.channel).into());
         }
@@ -94,7 +85,7 @@ impl wit::Host for View<'_> {
         Ok(id)
     }
 
-    fn convert_error(&mut self, error: Error) -> wasmtime::Result<wit::Error> {
+    fn convert_error(&mut self, error: EventError) -> wasmtime::Result<wit::Error> {
         error.downcast()
     }
 }

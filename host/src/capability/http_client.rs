@@ -1,20 +1,11 @@
 //! `shema:http-client`: requests to the outside, to granted origins only.
 
-use super::{
-    Context, Granting, HasCall,
-    bindings::http_client::{self as wit, Request, Response},
-    database,
-};
-use crate::{
-    config,
-    services::http_client::{self as client, Client},
-};
+use super::{Context, Granting, HasCall, bindings::{HttpClientError, http_client::{Request, Response, self as wit}}, database};
+use crate::{config, services::http_client::{Client, self as client}};
+
 use wasmtime::component::{HasData, Linker};
-use wasmtime_wasi::TrappableError;
 
 pub const INTERFACES: &[&str] = &["shema:http-client/client@0.1.0"];
-
-pub type Error = TrappableError<wit::Error>;
 
 /// The origins that one component may send requests to.
 #[derive(Clone)]
@@ -60,7 +51,7 @@ struct View<'a> {
 }
 
 impl wit::Host for View<'_> {
-    async fn send(&mut self, request: Request) -> Result<Response, Error> {
+    async fn send(&mut self, request: Request) -> Result<Response, HttpClientError> {
         if !self.grant.allows(&request.url) {
             return Err(wit::Error::Denied(config::origin_of(&request.url).unwrap_or_default()).into());
         }
@@ -77,7 +68,7 @@ impl wit::Host for View<'_> {
         }
     }
 
-    fn convert_error(&mut self, error: Error) -> wasmtime::Result<wit::Error> {
+    fn convert_error(&mut self, error: HttpClientError) -> wasmtime::Result<wit::Error> {
         error.downcast()
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{CallState, Context, Granting, HasCall, Usage, bindings::log};
 use crate::config;
+
 use wasmtime::component::{HasData, Linker};
 
 pub const INTERFACES: &[&str] = &["shema:log/log@0.1.0"];

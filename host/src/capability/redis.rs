@@ -1,22 +1,13 @@
 //! `shema:redis`: the keys that the operator grants a component by pattern.
 
-use super::{
-    CallState, Context, Granting, HasCall, Usage,
-    bindings::redis::{self as wit},
-};
-use crate::{
-    config,
-    services::{
-        patterns,
-        redis::{self, Store, StoreError},
-    },
-};
+use super::{CallState, Context, Granting, HasCall, Usage, bindings::{RedisError, redis::self as wit}};
+use crate::{config, services::{patterns, redis::{self, Store, StoreError}}};
+
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 use wasmtime::component::{HasData, Linker};
-use wasmtime_wasi::TrappableError;
 
 pub const INTERFACES: &[&str] = &["shema:redis/client@0.1.0"];
 
@@ -24,8 +15,7 @@ const MAX_TTL_MS: u64 = 31 * 86_400_000;
 const MAX_VALUE_BYTES: usize = 512 << 10;
 const MAX_KEY_BYTES: usize = 512;
 
-pub type Error = TrappableError<wit::Error>;
-type Result<T> = std::result::Result<T, Error>;
+type Result<T> = std::result::Result<T, RedisError>;
 
 /// The keys that one component may touch.
 pub struct Grant {
@@ -163,7 +153,7 @@ impl wit::Host for View<'_> {
         self.timed(store.expire(&key, ttl)).await
     }
 
-    fn convert_error(&mut self, error: Error) -> wasmtime::Result<wit::Error> {
+    fn convert_error(&mut self, error: RedisError) -> wasmtime::Result<wit::Error> {
         error.downcast()
     }
 }

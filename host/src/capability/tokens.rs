@@ -2,28 +2,11 @@
 //! work is done in `services/tokens`, which has the keys; here its types become
 //! those of the contract.
 
-use super::{
-    Context, Granting, HasCall,
-    bindings::{
-        certificates as certificates_wit,
-        http::Principal,
-        passwords as passwords_wit, service_account as service_account_wit,
-        sessions::{self as sessions_wit, PresentedToken, RefreshClaims, Refusal, Subject, TokenPair},
-    },
-    database, http_client,
-};
-use crate::{
-    config,
-    services::tokens::{
-        self, Signer, TokenError,
-        certificates::{self, Certificates},
-        passwords,
-        service_account::ServiceAccount,
-    },
-};
+use super::{Context, Granting, HasCall, bindings::{CertificateError, ServiceAccountError, SessionError, certificates as certificates_wit, http::Principal, passwords as passwords_wit, service_account as service_account_wit, sessions::{PresentedToken, RefreshClaims, Refusal, Subject, TokenPair, self as sessions_wit}}, database, http_client};
+use crate::{config, services::tokens::{self, Signer, TokenError, certificates::{self, Certificates}, passwords, service_account::ServiceAccount}};
+
 use std::sync::Arc;
 use wasmtime::component::{HasData, Linker};
-use wasmtime_wasi::TrappableError;
 
 pub const INTERFACES: &[&str] = &[
     "shema:tokens/sessions@0.1.0",
@@ -31,10 +14,6 @@ pub const INTERFACES: &[&str] = &[
     "shema:tokens/certificates@0.1.0",
     "shema:tokens/service-account@0.1.0",
 ];
-
-pub type SessionError = TrappableError<Refusal>;
-pub type CertificateError = TrappableError<certificates_wit::Error>;
-pub type ServiceAccountError = TrappableError<service_account_wit::Error>;
 
 pub struct Grant {
     signer: Arc<Signer>,

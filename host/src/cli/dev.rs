@@ -16,6 +16,7 @@ use crate::{
     builder::{Checkout, QUICK_OUTPUT},
     config::{Access, Config},
 };
+
 use anyhow::{Context, Result};
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -9,6 +9,7 @@ use crate::{
     },
     telemetry::operator_events::Kind,
 };
+
 use std::{
     sync::{Arc, PoisonError},
     time::{Duration, Instant},

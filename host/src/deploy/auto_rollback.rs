@@ -16,6 +16,7 @@ use crate::{
     },
     telemetry::operator_events::Kind,
 };
+
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError, Weak},

@@ -7,6 +7,7 @@ use super::{
     table::{Change, Entry, Row, Unprepared},
 };
 use crate::{runtime::version_id::VersionId, telemetry::operator_events::Kind};
+
 use std::{
     sync::Arc,
     time::{Duration, Instant},

@@ -2,6 +2,7 @@
 
 use super::table::{self, Unprepared};
 use crate::runtime::gate;
+
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 

@@ -14,6 +14,7 @@ use crate::{
     },
     telemetry::operator_events::Kind,
 };
+
 use serde_json::Map;
 use std::sync::{Arc, PoisonError};
 

@@ -7,6 +7,7 @@ use crate::{
     runtime::{gate, version_id::VersionId},
     services::leader::{Lock, within},
 };
+
 use anyhow::{Context, Result, bail};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use sqlx::{Connection, PgConnection};

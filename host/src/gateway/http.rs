@@ -32,6 +32,7 @@ use crate::{
     runtime::{Found, registry::Registry, version::Runner},
     services::{Services, rate_limit::Limiter},
 };
+
 use aggregate::Aggregates;
 use axum::{
     Router,

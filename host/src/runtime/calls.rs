@@ -10,6 +10,7 @@ use crate::capability::{
     },
     calls::{Components, InternalCall},
 };
+
 use std::{
     pin::Pin,
     time::{SystemTime, UNIX_EPOCH},

@@ -2,10 +2,10 @@
 //! a sentence for the person who deploys: what is wrong, and what to do.
 
 use super::{
-    Workshop, compile,
+    Workshop, call, compile,
     description::Description,
     engine,
-    instance::{self, Prepared},
+    instance::Prepared,
     pool::Pool,
     routes,
     version::{Parts, Runner, Typed, Version},
@@ -16,6 +16,7 @@ use crate::{
     capability::{self, Granting, Grants, http_client::Grant},
     config,
 };
+
 use anyhow::Context;
 use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
@@ -183,7 +184,7 @@ impl Workshop {
         let pool = Pool::new(self.engine.clone(), prepared, grants, config.limits.clone(), self.call_timeout);
         let failed = |what: &str| {
             let what = what.to_owned();
-            move |failure: instance::Failure| probe_failed(format!("{what} {failure}"))
+            move |failure: call::Failure| probe_failed(format!("{what} {failure}"))
         };
         let mut probe = pool.instance().await.map_err(failed("its instance"))?;
         let table = probe.routes().await.map_err(failed("asked for its routes, it"))?;

@@ -1,8 +1,8 @@
 //! A store with an instantiated component in it, serving one call at a time.
 
 use super::{
+    call::{Failure, Invocation, Outcome, PROBE_DEADLINE},
     engine::TICK,
-    pool::{Answer, Question},
     stats::Stats,
     stderr::Tail,
 };
@@ -14,6 +14,7 @@ use crate::{
     },
     config::Limits,
 };
+
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -31,10 +32,6 @@ const MAX_TABLE_ELEMENTS: usize = 50_000;
 /// Optional exports.
 const SOCKETS: &str = "shema:sockets/handler@0.1.0";
 const HEALTH: &str = "shema:health/check@0.1.0";
-
-/// For the questions at load, whose answers are constants, and for the health
-/// check.
-pub const QUESTION_DEADLINE: Duration = Duration::from_secs(5);
 
 /// The store's data: the view of one call on the capabilities, and closed WASI.
 pub struct State {
@@ -84,17 +81,6 @@ impl Prepared {
     }
 }
 
-/// Why a call gave no answer.
-#[derive(Debug, thiserror::Error)]
-pub enum Failure {
-    #[error("no free instance within its wait")]
-    Busy,
-    #[error("overran its deadline of {0:?}")]
-    Timeout(Duration),
-    #[error("trapped: {0}")]
-    Trap(String),
-}
-
 impl Instance {
     pub async fn new(
         engine: &Engine,
@@ -112,36 +98,36 @@ impl Instance {
 
     /// The component's route table.
     pub async fn routes(&mut self) -> Result<Vec<Route>, Failure> {
-        self.store.data_mut().deadline = Instant::now() + QUESTION_DEADLINE;
+        self.store.data_mut().deadline = Instant::now() + PROBE_DEADLINE;
         let routes = self.bindings.shema_http_handler().call_routes(&mut self.store);
-        let routes = tokio::time::timeout(QUESTION_DEADLINE, routes).await;
-        self.outcome(routes, QUESTION_DEADLINE)
+        let routes = tokio::time::timeout(PROBE_DEADLINE, routes).await;
+        self.outcome(routes, PROBE_DEADLINE)
     }
 
     /// What the component says of its routes, as JSON; empty if nothing.
     pub async fn describe(&mut self) -> Result<String, Failure> {
-        self.store.data_mut().deadline = Instant::now() + QUESTION_DEADLINE;
+        self.store.data_mut().deadline = Instant::now() + PROBE_DEADLINE;
         let text = self.bindings.shema_http_handler().call_describe(&mut self.store);
-        let text = tokio::time::timeout(QUESTION_DEADLINE, text).await;
-        self.outcome(text, QUESTION_DEADLINE)
+        let text = tokio::time::timeout(PROBE_DEADLINE, text).await;
+        self.outcome(text, PROBE_DEADLINE)
     }
 
     /// The paths under which it holds connections.
     pub async fn endpoints(&mut self) -> Result<Vec<Endpoint>, Failure> {
-        self.store.data_mut().deadline = Instant::now() + QUESTION_DEADLINE;
+        self.store.data_mut().deadline = Instant::now() + PROBE_DEADLINE;
         let Some(sockets) = &self.sockets else { return Ok(Vec::new()) };
         let endpoints = sockets.shema_sockets_handler().call_endpoints(&mut self.store);
-        let endpoints = tokio::time::timeout(QUESTION_DEADLINE, endpoints).await;
-        self.outcome(endpoints, QUESTION_DEADLINE)
+        let endpoints = tokio::time::timeout(PROBE_DEADLINE, endpoints).await;
+        self.outcome(endpoints, PROBE_DEADLINE)
     }
 
     /// Runs one call. After an error the instance is of no further use.
-    pub async fn ask(
+    pub async fn invoke(
         &mut self,
         mut context: Context,
-        question: Question<'_>,
+        invocation: Invocation<'_>,
         deadline: Duration,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<Outcome, Failure> {
         self.calls += 1;
         context.deadline = Some(Instant::now() + deadline);
         let state = self.store.data_mut();
@@ -149,7 +135,7 @@ impl Instance {
         state.call.begin(context);
         // Dropping the future at the deadline unwinds the guest; the caller
         // then drops the store and with it everything the call held.
-        let answer = tokio::time::timeout(deadline, self.call(question)).await;
+        let answer = tokio::time::timeout(deadline, self.call(invocation)).await;
         self.outcome(answer, deadline)
     }
 
@@ -163,21 +149,21 @@ impl Instance {
         }
     }
 
-    async fn call(&mut self, question: Question<'_>) -> wasmtime::Result<Answer> {
+    async fn call(&mut self, invocation: Invocation<'_>) -> wasmtime::Result<Outcome> {
         let store = &mut self.store;
-        if let Question::Request(request) = question {
+        if let Invocation::Request(request) = invocation {
             let answer = self.bindings.shema_http_handler().call_handle(store, request).await;
-            return answer.map(Answer::Response);
+            return answer.map(Outcome::Response);
         }
         let Some(sockets) = &self.sockets else { return Err(wasmtime::format_err!("it holds no connections")) };
         let sockets = sockets.shema_sockets_handler();
-        match question {
-            Question::Request(_) => (),
-            Question::Socket(connection, event) => sockets.call_handle(store, connection, event).await?,
-            Question::Published { channel, payload } => sockets.call_published(store, channel, payload).await?,
-            Question::Missed(rooms) => sockets.call_missed(store, rooms).await?,
+        match invocation {
+            Invocation::Request(_) => (),
+            Invocation::Socket(connection, event) => sockets.call_handle(store, connection, event).await?,
+            Invocation::Published { channel, payload } => sockets.call_published(store, channel, payload).await?,
+            Invocation::Missed(rooms) => sockets.call_missed(store, rooms).await?,
         }
-        Ok(Answer::Done)
+        Ok(Outcome::Done)
     }
 
     /// What the call has asked of the hub, and what is held back until it is done.
@@ -216,7 +202,7 @@ pub async fn check_health(
     let check = package.and_then(|package| instance.get_export_index(&mut store, Some(&package), "check"));
     let Some(check) = check else { return Ok(Ok(())) };
     let check = instance.get_typed_func::<(), (Result<(), String>,)>(&mut store, check)?;
-    store.data_mut().deadline = Instant::now() + QUESTION_DEADLINE;
+    store.data_mut().deadline = Instant::now() + PROBE_DEADLINE;
     store.data_mut().call.begin(Context { read_only: true, ..Context::default() });
     let (health,) = check.call_async(&mut store, ()).await?;
     Ok(health)

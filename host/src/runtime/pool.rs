@@ -5,18 +5,12 @@
 //! held. A warm instance saves some 20 µs of every call.
 
 use super::{
-    instance::{self, Failure, Instance, Prepared, QUESTION_DEADLINE},
+    call::{Failure, Invocation, Outcome, PROBE_DEADLINE},
+    instance::{self, Instance, Prepared},
     stats::Stats,
 };
 use crate::{
-    capability::{
-        Context, Grants, Usage,
-        bindings::{
-            Request, Response,
-            sockets::{Connection, Event},
-        },
-        sockets::Join,
-    },
+    capability::{Context, Grants, Usage, sockets::Join},
     config::Limits,
 };
 use std::{
@@ -25,20 +19,6 @@ use std::{
 };
 use tokio::sync::{Semaphore, SemaphorePermit, TryAcquireError};
 use wasmtime::Engine;
-
-/// What a call is made for.
-#[derive(Clone, Copy)]
-pub enum Question<'a> {
-    Request(&'a Request),
-    Socket(&'a Connection, &'a Event),
-    Published { channel: &'a str, payload: &'a str },
-    Missed(&'a [String]),
-}
-
-pub enum Answer {
-    Response(Response),
-    Done,
-}
 
 pub struct Pool {
     pub stats: Arc<Stats>,
@@ -96,23 +76,23 @@ impl Pool {
     /// What the component says of its own health.
     pub async fn check_health(&self) -> Result<Result<(), String>, Failure> {
         let check = instance::check_health(&self.engine, &self.prepared, &self.grants, &self.limits, &self.stats);
-        match tokio::time::timeout(QUESTION_DEADLINE, check).await {
+        match tokio::time::timeout(PROBE_DEADLINE, check).await {
             Ok(health) => health.map_err(|error| Failure::Trap(format!("{error:#}"))),
-            Err(_) => Err(Failure::Timeout(QUESTION_DEADLINE)),
+            Err(_) => Err(Failure::Timeout(PROBE_DEADLINE)),
         }
     }
 
     /// Runs one call, within the deadline from its instantiation on.
-    pub async fn call(&self, context: Context, question: Question<'_>) -> (Result<Answer, Failure>, Usage) {
+    pub async fn call(&self, context: Context, invocation: Invocation<'_>) -> (Result<Outcome, Failure>, Usage) {
         let deadline = context
             .deadline
             .map_or(self.deadline, |end| self.deadline.min(end.saturating_duration_since(Instant::now())));
         // Nobody waits for an answer on a socket, but each frame has to get one.
-        let wait = match question {
-            Question::Request(_) => Duration::from_millis(self.limits.max_wait_ms),
+        let wait = match invocation {
+            Invocation::Request(_) => Duration::from_millis(self.limits.max_wait_ms),
             _ => deadline,
         };
-        let Some(_permits) = self.permits(question, wait).await else {
+        let Some(_permits) = self.permits(invocation, wait).await else {
             return (Err(Failure::Busy), Usage::default());
         };
         let warm = self.warm.lock().unwrap_or_else(PoisonError::into_inner).pop();
@@ -124,7 +104,7 @@ impl Pool {
             },
         };
         let read_only = context.read_only;
-        let outcome = instance.ask(context, question, deadline).await;
+        let outcome = instance.invoke(context, invocation, deadline).await;
         let (effects, joins) = instance.take_effects();
         let usage = instance.finish();
         if outcome.is_err() {
@@ -148,9 +128,9 @@ impl Pool {
     }
 
     /// Grants while a call runs. None: it would have to wait for too long.
-    async fn permits(&self, question: Question<'_>, wait: Duration) -> Option<[Option<SemaphorePermit<'_>>; 2]> {
-        let events = match question {
-            Question::Request(_) => None,
+    async fn permits(&self, invocation: Invocation<'_>, wait: Duration) -> Option<[Option<SemaphorePermit<'_>>; 2]> {
+        let events = match invocation {
+            Invocation::Request(_) => None,
             _ => Some(permit(&self.events, wait).await?),
         };
         Some([events, Some(permit(&self.running, wait).await?)])

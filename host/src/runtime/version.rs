@@ -1,9 +1,9 @@
 //! One artifact of a component, ready to answer.
 
 use super::{
+    call::{Failure, Invocation, Outcome},
     description::Description,
-    instance::Failure,
-    pool::{Answer, Pool, Question},
+    pool::Pool,
     stats::{End, Stats},
     version_id::VersionId,
     wasi_http::Foreign,
@@ -19,6 +19,7 @@ use crate::{
     },
     telemetry::operator_events::{Kind, OperatorEvents},
 };
+
 use axum::http::HeaderValue;
 use serde_json::Map;
 use std::{
@@ -156,29 +157,29 @@ impl Version {
 
     /// Answers one request.
     pub async fn call(&self, typed: &Typed, context: Context, request: &Request) -> (Result<Response, Failure>, Usage) {
-        let (outcome, usage) = self.ask(typed, context, Question::Request(request)).await;
+        let (outcome, usage) = self.invoke(typed, context, Invocation::Request(request)).await;
         let outcome = outcome.and_then(|answer| match answer {
-            Answer::Response(response) => Ok(response),
-            Answer::Done => Err(Failure::Trap("gave no answer".into())),
+            Outcome::Response(response) => Ok(response),
+            Outcome::Done => Err(Failure::Trap("gave no answer".into())),
         });
         (outcome, usage)
     }
 
     /// Runs one call and counts it.
-    pub async fn ask(
+    pub async fn invoke(
         &self,
         typed: &Typed,
         context: Context,
-        question: Question<'_>,
-    ) -> (Result<Answer, Failure>, Usage) {
+        invocation: Invocation<'_>,
+    ) -> (Result<Outcome, Failure>, Usage) {
         let started = Instant::now();
         let mut cpu = Duration::ZERO;
         let running = self.stats.begin();
-        let (outcome, usage) = Metered { inner: pin!(typed.pool.call(context, question)), cpu: &mut cpu }.await;
+        let (outcome, usage) = Metered { inner: pin!(typed.pool.call(context, invocation)), cpu: &mut cpu }.await;
         drop(running);
         let end = match &outcome {
-            Ok(Answer::Response(response)) => End::Answer(response.status),
-            Ok(Answer::Done) => End::Answer(200),
+            Ok(Outcome::Response(response)) => End::Answer(response.status),
+            Ok(Outcome::Done) => End::Answer(200),
             Err(failure) => failure.into(),
         };
         self.record(end, started.elapsed(), cpu);

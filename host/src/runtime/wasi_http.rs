@@ -23,8 +23,9 @@ mod worker;
 
 pub use instance::State;
 
-use super::{instance::Failure, stats::Stats};
+use super::{call::Failure, stats::Stats};
 use crate::{capability::http_client::Grant, config::Limits};
+
 use axum::{
     body::Body,
     http::{Request, header},

@@ -2,11 +2,9 @@
 //! is gone or has another role: on every host within a second, with or without
 //! Redis, because the rows in PostgreSQL are looked at.
 
-use super::{
-    connection::{Bound, Connection},
-    hub::Hub,
-};
+use super::{connection::{Bound, Connection}, hub::Hub};
 use crate::services::{database::Pool, tokens::login::Login};
+
 use std::{
     collections::HashMap,
     sync::Arc,

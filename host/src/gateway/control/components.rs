@@ -11,6 +11,7 @@ use crate::{
         version_id::VersionId,
     },
 };
+
 use axum::{
     Extension, Json,
     body::{Body, Bytes},

@@ -2,6 +2,7 @@
 
 use super::Control;
 use crate::telemetry::operator_events::OperatorEvent;
+
 use axum::{
     extract::State,
     http::HeaderMap,

@@ -2,6 +2,7 @@
 
 use super::{Control, refuse};
 use crate::telemetry::recent_logs;
+
 use axum::{
     body::Body,
     extract::{Path, RawQuery, State},

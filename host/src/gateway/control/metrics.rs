@@ -5,6 +5,7 @@
 
 use super::Control;
 use crate::runtime::{Version, stats::Snapshot};
+
 use axum::{
     extract::State,
     http::header,

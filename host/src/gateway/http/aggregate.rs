@@ -17,6 +17,7 @@ use crate::{
     services::tokens::User,
     telemetry::timestamp,
 };
+
 use anyhow::Context;
 use axum::{
     http::{StatusCode, request::Parts},

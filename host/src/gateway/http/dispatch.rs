@@ -10,9 +10,10 @@ use crate::{
         },
     },
     gateway::listener::Peer,
-    runtime::{Version, instance::Failure, method_name, version::Typed},
+    runtime::{Version, call::Failure, method_name, version::Typed},
     services::tokens::{AuthError, Identity, PresentedToken},
 };
+
 use axum::{
     body::Body,
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},

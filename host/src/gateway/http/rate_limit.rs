@@ -10,6 +10,7 @@ use crate::{
         tokens::Identity,
     },
 };
+
 use axum::{
     http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},

@@ -16,6 +16,7 @@ use crate::{
     runtime::Version,
     services::tokens::{AuthError, Identity},
 };
+
 use axum::{
     body::Body,
     extract::Request,

@@ -17,6 +17,7 @@ use crate::{
         wasi_http::Foreign,
     },
 };
+
 use axum::{
     body::Body,
     http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Uri, header, request::Parts, uri::PathAndQuery},

@@ -9,7 +9,7 @@ use crate::{
     capability::{Context, sockets::hub::Hub},
     runtime::{
         Version,
-        pool::Question,
+        call::Invocation,
         registry::Registry,
         version::{Runner, Typed},
     },
@@ -105,20 +105,20 @@ async fn published(component: &str, hub: &Hub, registry: &Registry, channel: &st
     if hub.count() == 0 || event.is_some_and(|event| hub.has_seen(component, event)) {
         return;
     }
-    ask(component, registry, Question::Published { channel, payload }).await;
+    invoke(component, registry, Invocation::Published { channel, payload }).await;
 }
 
 async fn missed(component: &str, hub: &Hub, registry: &Registry) {
     for rooms in hub.rooms(component).chunks(ROOMS_AT_ONCE) {
-        ask(component, registry, Question::Missed(rooms)).await;
+        invoke(component, registry, Invocation::Missed(rooms)).await;
     }
 }
 
-async fn ask(component: &str, registry: &Registry, question: Question<'_>) {
+async fn invoke(component: &str, registry: &Registry, invocation: Invocation<'_>) {
     let Some(version) = registry.slot(component).and_then(|slot| slot.live()) else { return };
     let Some(typed) = holder(&version) else { return };
     let context = Context { version: version.id.to_string(), ..Context::default() };
-    if let (Err(failure), _) = version.ask(typed, context, question).await {
+    if let (Err(failure), _) = version.invoke(typed, context, invocation).await {
         tracing::error!(component = ?version.label, "a call for a channel {failure}");
     }
 }

@@ -12,11 +12,11 @@ use crate::{
         sockets::{connection::Connection, frame::Frame, hub::Hub},
     },
     runtime::{
-        instance::Failure,
-        pool::{Answer, Question},
+        call::{Failure, Invocation, Outcome},
         registry::Slot,
     },
 };
+
 use futures_util::{SinkExt, StreamExt};
 use std::{
     sync::Arc,
@@ -345,11 +345,11 @@ async fn call(slot: &Slot, connection: &Connection, event: Event) -> Option<Resu
         version: version.id.to_string(),
         ..Context::default()
     };
-    let question = Question::Socket(&subject, &event);
-    let (outcome, _) = version.ask(typed, context, question).await;
+    let invocation = Invocation::Socket(&subject, &event);
+    let (outcome, _) = version.invoke(typed, context, invocation).await;
     if let Err(failure) = &outcome {
         let label = &version.label;
         tracing::error!(component = ?label, request_id = %connection.id.simple(), "a call for a socket {failure}");
     }
-    Some(outcome.map(|answer| debug_assert!(matches!(answer, Answer::Done))))
+    Some(outcome.map(|answer| debug_assert!(matches!(answer, Outcome::Done))))
 }

@@ -11,6 +11,7 @@ use crate::{
     config::Limits,
     runtime::{engine::TICK, instance::Memory, stats::Stats, stderr::Tail},
 };
+
 use anyhow::Context as _;
 use std::{
     sync::Arc,

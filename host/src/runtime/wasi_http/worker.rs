@@ -6,6 +6,7 @@
 
 use super::{World, exchange::Exchange, instance::State};
 use crate::config::Limits;
+
 use std::{
     pin::Pin,
     sync::{

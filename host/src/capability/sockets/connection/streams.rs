@@ -3,6 +3,7 @@
 use super::{Connection, Frame, Inner, QUEUE, TOO_SLOW};
 use crate::capability::bindings::sockets::Gap;
 
+
 #[derive(Default)]
 pub(super) struct Stream {
     /// The last number that was sent, or does not have to be.
