@@ -3,7 +3,6 @@
 
 use super::{Context, Granting, HasCall, bindings::{CallError, Response, calls::self as wit, http::{Caller, Method}}};
 use crate::config;
-
 use std::{
     pin::Pin,
     sync::{Arc, OnceLock, Weak},

@@ -16,7 +16,6 @@ mod value;
 
 use super::{CallState, Context, Granting, HasCall, Usage, bindings::{DatabaseError, Transaction, database::{Rejection, Rows, Value, self as wit}}};
 use crate::{config, services::database::{Lease, Pool}};
-
 use anyhow::Context as _;
 use sqlx::Executor;
 use statement::{Caps, Outcome};

@@ -8,7 +8,6 @@
 
 use super::{Granting, HasCall, bindings::{EventError, database::Value, events::{Event, self as wit}}, database};
 use crate::{config, services::patterns};
-
 use uuid::Uuid;
 use wasmtime::component::{HasData, Linker};
 

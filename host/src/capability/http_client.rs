@@ -2,7 +2,6 @@
 
 use super::{Context, Granting, HasCall, bindings::{HttpClientError, http_client::{Request, Response, self as wit}}, database};
 use crate::{config, services::http_client::{Client, self as client}};
-
 use wasmtime::component::{HasData, Linker};
 
 pub const INTERFACES: &[&str] = &["shema:http-client/client@0.1.0"];

@@ -2,7 +2,6 @@
 
 use super::{CallState, Context, Granting, HasCall, Usage, bindings::log};
 use crate::config;
-
 use wasmtime::component::{HasData, Linker};
 
 pub const INTERFACES: &[&str] = &["shema:log/log@0.1.0"];

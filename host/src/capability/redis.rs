@@ -2,7 +2,6 @@
 
 use super::{CallState, Context, Granting, HasCall, Usage, bindings::{RedisError, redis::self as wit}};
 use crate::{config, services::{patterns, redis::{self, Store, StoreError}}};
-
 use std::{
     sync::Arc,
     time::{Duration, Instant},

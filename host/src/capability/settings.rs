@@ -3,7 +3,6 @@
 
 use super::{Granting, HasCall, bindings::settings};
 use crate::config;
-
 use std::collections::BTreeMap;
 use wasmtime::component::{HasData, Linker};
 

@@ -11,7 +11,6 @@ pub mod session_guard;
 
 use super::{CallState, Context, Granting, HasCall, bindings::{http::Principal, hub::self as wit, sockets::{Content, Outgoing, self as types}}, database};
 use crate::{config, services::{database::Pool, patterns, rate_limit::Limiter, redis::Store, tokens::Verifier}};
-
 use connection::Hold;
 use hub::{Effect, Hub};
 use std::sync::Arc;

@@ -4,7 +4,6 @@
 
 use super::{Context, Granting, HasCall, bindings::{CertificateError, ServiceAccountError, SessionError, certificates as certificates_wit, http::Principal, passwords as passwords_wit, service_account as service_account_wit, sessions::{PresentedToken, RefreshClaims, Refusal, Subject, TokenPair, self as sessions_wit}}, database, http_client};
 use crate::{config, services::tokens::{self, Signer, TokenError, certificates::{self, Certificates}, passwords, service_account::ServiceAccount}};
-
 use std::sync::Arc;
 use wasmtime::component::{HasData, Linker};
 

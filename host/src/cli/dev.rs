@@ -16,7 +16,6 @@ use crate::{
     builder::{Checkout, QUICK_OUTPUT},
     config::{Access, Config},
 };
-
 use anyhow::{Context, Result};
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -11,7 +11,6 @@ use crate::{
     runtime::{registry::Slot, version_id::VersionId},
     telemetry::operator_events::Kind,
 };
-
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 

@@ -9,7 +9,6 @@ use crate::{
     },
     telemetry::operator_events::Kind,
 };
-
 use std::{
     sync::{Arc, PoisonError},
     time::{Duration, Instant},

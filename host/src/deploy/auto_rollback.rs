@@ -16,7 +16,6 @@ use crate::{
     },
     telemetry::operator_events::Kind,
 };
-
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError, Weak},

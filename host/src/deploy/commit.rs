@@ -7,7 +7,6 @@ use super::{
     table::{Change, Entry, Row, Unprepared},
 };
 use crate::{runtime::version_id::VersionId, telemetry::operator_events::Kind};
-
 use std::{
     sync::Arc,
     time::{Duration, Instant},

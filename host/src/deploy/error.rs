@@ -2,7 +2,6 @@
 
 use super::table::{self, Unprepared};
 use crate::runtime::gate;
-
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 

@@ -14,7 +14,6 @@ use crate::{
     },
     telemetry::operator_events::Kind,
 };
-
 use serde_json::Map;
 use std::sync::{Arc, PoisonError};
 

@@ -8,7 +8,6 @@ use super::{
     table::{self, Beat, Other, Row, Wanted},
 };
 use crate::{runtime::version_id::VersionId, telemetry::operator_events::Kind};
-
 use anyhow::{Result, ensure};
 use chrono::{DateTime, Utc};
 use sqlx::{

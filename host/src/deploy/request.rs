@@ -2,7 +2,6 @@
 
 use super::table::Actor;
 use crate::runtime::{Version, gate::Timing, version_id::VersionId};
-
 use serde_json::{Value, json};
 use std::time::Duration;
 

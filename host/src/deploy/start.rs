@@ -7,7 +7,6 @@ use crate::{
     runtime::{gate, version_id::VersionId},
     services::leader::{Lock, within},
 };
-
 use anyhow::{Context, Result, bail};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use sqlx::{Connection, PgConnection};

@@ -2,7 +2,6 @@
 
 use super::{Artifact, Deployer, Node};
 use crate::config;
-
 use serde_json::json;
 use sqlx::Row;
 use std::{sync::PoisonError, time::Duration};

@@ -32,7 +32,6 @@ use crate::{
     runtime::{Found, registry::Registry, version::Runner},
     services::{Services, rate_limit::Limiter},
 };
-
 use aggregate::Aggregates;
 use axum::{
     Router,

@@ -10,7 +10,6 @@ use crate::capability::{
     },
     calls::{Components, InternalCall},
 };
-
 use std::{
     pin::Pin,
     time::{SystemTime, UNIX_EPOCH},

@@ -8,7 +8,6 @@
 
 use super::{method_name, routes::lies_under};
 use crate::capability::bindings::{Route, http::Access};
-
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};

@@ -16,7 +16,6 @@ use crate::{
     capability::{self, Granting, Grants, http_client::Grant},
     config,
 };
-
 use anyhow::Context;
 use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use base64::{Engine as _, prelude::BASE64_STANDARD};

@@ -14,7 +14,6 @@ use crate::{
     },
     config::Limits,
 };
-
 use std::{
     sync::Arc,
     time::{Duration, Instant},

@@ -6,7 +6,6 @@
 
 use super::instance::State;
 use crate::capability;
-
 use wasmtime::{Engine, component::Linker};
 
 pub fn build(engine: &Engine) -> wasmtime::Result<Linker<State>> {

@@ -19,7 +19,6 @@ use crate::{
     },
     telemetry::operator_events::{Kind, OperatorEvents},
 };
-
 use axum::http::HeaderValue;
 use serde_json::Map;
 use std::{

@@ -19,13 +19,14 @@
 mod exchange;
 mod instance;
 mod outbound;
+mod seat;
+mod state;
 mod worker;
 
-pub use instance::State;
+pub use state::State;
 
 use super::{call::Failure, stats::Stats};
 use crate::{capability::http_client::Grant, config::Limits};
-
 use axum::{
     body::Body,
     http::{Request, header},

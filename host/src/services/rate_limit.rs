@@ -13,7 +13,6 @@ use super::{
     tokens::{Identity, User},
 };
 use crate::config::{RateCallers, RateCount, RateKey, RateLimit};
-
 use futures_util::future::join_all;
 use std::{
     collections::HashMap,

@@ -2,7 +2,6 @@
 
 use super::value;
 use crate::capability::bindings::database::{Error, Rejection, Value};
-
 use futures_util::TryStreamExt;
 use sqlx::{AssertSqlSafe, Either, Executor, PgConnection, Row, SqlSafeStr, Statement, postgres::PgArguments};
 use std::sync::Arc;

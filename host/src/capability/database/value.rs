@@ -5,7 +5,6 @@
 
 use super::numeric;
 use crate::capability::bindings::database::{Error, Value};
-
 use chrono::{NaiveDate, NaiveTime, Timelike};
 use sqlx::{
     Arguments, Encode, Postgres, Type, TypeInfo, ValueRef,

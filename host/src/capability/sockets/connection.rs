@@ -9,7 +9,6 @@ mod streams;
 
 use super::frame::Frame;
 use crate::{capability::bindings::http::Caller, services::tokens::User};
-
 use std::{
     collections::{HashMap, VecDeque},
     net::IpAddr,

@@ -3,7 +3,6 @@
 
 use super::hub::{Hub, Room};
 use crate::services::database::Pool;
-
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;

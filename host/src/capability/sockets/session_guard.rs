@@ -4,7 +4,6 @@
 
 use super::{connection::{Bound, Connection}, hub::Hub};
 use crate::services::{database::Pool, tokens::login::Login};
-
 use std::{
     collections::HashMap,
     sync::Arc,

@@ -2,7 +2,6 @@
 
 use super::{Entry, Error, Mode, Table, lock, version};
 use crate::runtime::version_id::VersionId;
-
 use chrono::{DateTime, Utc};
 use sqlx::{Row, postgres::PgRow};
 

@@ -2,7 +2,6 @@
 
 use super::{Error, Mode, Table, lock, notify};
 use crate::{deploy::fence::FENCED_AFTER, runtime::version_id::VersionId};
-
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, Row, postgres::PgRow};
 use std::{collections::BTreeMap, time::Duration};

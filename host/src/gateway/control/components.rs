@@ -11,7 +11,6 @@ use crate::{
         version_id::VersionId,
     },
 };
-
 use axum::{
     Extension, Json,
     body::{Body, Bytes},

@@ -2,7 +2,6 @@
 
 use super::Control;
 use crate::telemetry::operator_events::OperatorEvent;
-
 use axum::{
     extract::State,
     http::HeaderMap,

@@ -2,7 +2,6 @@
 
 use super::{Control, refuse};
 use crate::telemetry::recent_logs;
-
 use axum::{
     body::Body,
     extract::{Path, RawQuery, State},

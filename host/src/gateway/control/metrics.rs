@@ -5,7 +5,6 @@
 
 use super::Control;
 use crate::runtime::{Version, stats::Snapshot};
-
 use axum::{
     extract::State,
     http::header,

@@ -17,7 +17,6 @@ use crate::{
     services::tokens::User,
     telemetry::timestamp,
 };
-
 use anyhow::Context;
 use axum::{
     http::{StatusCode, request::Parts},

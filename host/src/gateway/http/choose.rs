@@ -2,7 +2,6 @@
 
 use super::{Gateway, error_response::Refusal};
 use crate::runtime::{Version, registry::prefixes, version_id::VersionId};
-
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header, request::Parts};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde_json::Value;

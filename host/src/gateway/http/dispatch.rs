@@ -13,7 +13,6 @@ use crate::{
     runtime::{Version, call::Failure, method_name, version::Typed},
     services::tokens::{AuthError, Identity, PresentedToken},
 };
-
 use axum::{
     body::Body,
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},

@@ -17,7 +17,6 @@ use crate::{
     runtime::{Found, Version, method_name},
     telemetry::operator_events::Kind,
 };
-
 use axum::{body::Body, http::Method, response::Response};
 use serde_json::Map;
 use std::sync::{Arc, LazyLock};

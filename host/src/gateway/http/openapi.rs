@@ -10,7 +10,6 @@ mod schema;
 
 use super::{Gateway, dispatch};
 use crate::runtime::{Version, description::Description};
-
 use anyhow::{Context, Result};
 use arc_swap::ArcSwapOption;
 use axum::{

@@ -2,7 +2,6 @@
 
 use super::{Gateway, Line, dispatch, error_response::Refusal};
 use crate::{capability::bindings::http::Method as RouteMethod, runtime::registry::Slot, telemetry::timestamp};
-
 use axum::{
     http::{Method, StatusCode, request::Parts},
     response::Response,

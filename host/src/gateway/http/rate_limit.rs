@@ -10,7 +10,6 @@ use crate::{
         tokens::Identity,
     },
 };
-
 use axum::{
     http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},

@@ -16,7 +16,6 @@ use crate::{
     runtime::Version,
     services::tokens::{AuthError, Identity},
 };
-
 use axum::{
     body::Body,
     extract::Request,

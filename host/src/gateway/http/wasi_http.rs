@@ -17,7 +17,6 @@ use crate::{
         wasi_http::Foreign,
     },
 };
-
 use axum::{
     body::Body,
     http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Uri, header, request::Parts, uri::PathAndQuery},

@@ -16,7 +16,6 @@ use crate::{
         registry::Slot,
     },
 };
-
 use futures_util::{SinkExt, StreamExt};
 use std::{
     sync::Arc,

@@ -2,26 +2,26 @@
 
 use super::{
     World,
-    exchange::Exchange,
     outbound::Outbound,
-    worker::{Seat, Watch, Worker},
+    seat::Seat,
+    state::{Bounds, State},
+    worker::{Watch, Worker},
 };
 use crate::{
     capability::http_client::Grant,
     config::Limits,
     runtime::{engine::TICK, instance::Memory, stats::Stats, stderr::Tail},
 };
-
 use anyhow::Context as _;
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 use tokio_util::sync::CancellationToken;
-use wasmtime::{Engine, ResourceLimiter, Store, StoreContextMut, UpdateDeadline, component::ResourceTable};
-use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime::{Engine, Store, StoreContextMut, UpdateDeadline, component::ResourceTable};
+use wasmtime_wasi::WasiCtx;
 use wasmtime_wasi_http::{
-    WasiHttpCtx, WasiHttpCtxView, WasiHttpView,
+    WasiHttpCtx, WasiHttpView,
     handler::{HandlerState, Instance, Proxy, ProxyPre},
 };
 
@@ -35,61 +35,6 @@ const MAX_HEADER_BYTES: usize = 64 << 10;
 
 /// Bytes that one call to the host may carry; a body comes in pieces.
 const MAX_HOSTCALL_BYTES: usize = 16 << 20;
-
-/// The store's data: WASI of which nothing leads outside, and HTTP to granted
-/// origins.
-pub struct State {
-    table: ResourceTable,
-    wasi: WasiCtx,
-    http: WasiHttpCtx,
-    outbound: Outbound,
-    stderr: Tail,
-    bounds: Bounds,
-    /// End of the present call: ends a guest that only computes.
-    deadline: Instant,
-}
-
-impl State {
-    pub fn begin(&mut self, exchange: &Exchange) {
-        self.deadline = exchange.deadline() + 2 * TICK;
-    }
-
-    /// The last that the guest wrote to stderr, a panic message as a rule.
-    pub fn last_words(&self) -> String {
-        self.stderr.take()
-    }
-}
-
-impl WasiView for State {
-    fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
-    }
-}
-
-impl WasiHttpView for State {
-    fn http(&mut self) -> WasiHttpCtxView<'_> {
-        WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.outbound }
-    }
-}
-
-/// The memory's bounds, told to the worker, which sees the store only at the
-/// ends of its life.
-struct Bounds {
-    memory: Memory,
-    seat: Arc<Seat>,
-}
-
-impl ResourceLimiter for Bounds {
-    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
-        let grows = self.memory.memory_growing(current, desired, maximum)?;
-        self.seat.note_memory(self.memory.bytes);
-        Ok(grows)
-    }
-
-    fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
-        self.memory.table_growing(current, desired, maximum)
-    }
-}
 
 /// Makes the instances of one version.
 pub struct Factory {

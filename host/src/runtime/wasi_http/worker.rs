@@ -4,15 +4,11 @@
 //! but a trap, and a deadline too, ends them all. The next one comes in when
 //! the client has the whole answer and the guest has nothing left to do.
 
-use super::{World, exchange::Exchange, instance::State};
+use super::{World, exchange::Exchange, seat::Seat, state::State};
 use crate::config::Limits;
-
 use std::{
     pin::Pin,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
     time::{Duration, Instant},
 };
@@ -24,61 +20,6 @@ use wasmtime_wasi_http::handler::{ShouldAccept, WorkerExpiration, WorkerState, W
 /// How long an instance is kept for the next call: the memory of a rush is
 /// given back, but the next request of a quiet day still finds one.
 const KEEP: Duration = Duration::from_secs(60);
-
-/// What the parts of one worker know in common.
-pub struct Seat {
-    present: Mutex<Option<Arc<Exchange>>>,
-    /// The guest has nothing to do, not even after its answer.
-    idle: AtomicBool,
-    /// The worker was ended from outside, so the error that it ends with says
-    /// nothing.
-    ended: AtomicBool,
-    memory: AtomicUsize,
-    /// What it had when it was new: an interpreter begins with a lot.
-    initial_memory: AtomicUsize,
-}
-
-impl Default for Seat {
-    fn default() -> Seat {
-        Seat {
-            present: Mutex::default(),
-            idle: AtomicBool::new(true),
-            ended: AtomicBool::new(false),
-            memory: AtomicUsize::new(0),
-            initial_memory: AtomicUsize::new(0),
-        }
-    }
-}
-
-impl Seat {
-    pub fn note_memory(&self, bytes: usize) {
-        self.memory.store(bytes, Ordering::Relaxed);
-    }
-
-    /// The instance is there; what its memory has now is what it needs.
-    pub fn note_instantiated(&self) {
-        self.initial_memory.store(self.memory.load(Ordering::Relaxed), Ordering::Relaxed);
-    }
-
-    fn growth(&self) -> usize {
-        self.memory.load(Ordering::Relaxed).saturating_sub(self.initial_memory.load(Ordering::Relaxed))
-    }
-
-    fn present(&self) -> MutexGuard<'_, Option<Arc<Exchange>>> {
-        self.present.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// True if the next call may begin; lets go of the last one.
-    fn is_free(&self) -> bool {
-        let mut present = self.present();
-        let Some(exchange) = &*present else { return true };
-        let free = exchange.is_delivered() && self.idle.load(Ordering::Relaxed);
-        if free {
-            *present = None;
-        }
-        free
-    }
-}
 
 pub struct Worker {
     seat: Arc<Seat>,

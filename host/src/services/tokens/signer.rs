@@ -6,7 +6,6 @@ use crate::{
     config::Config,
     services::crypto::{hmac_sha256_of, unix_time},
 };
-
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};

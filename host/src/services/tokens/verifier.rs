@@ -7,7 +7,6 @@
 
 use super::{Signer, login::Login, signer::AccessClaims};
 use crate::services::{crypto::sha256_hex, database::Pool, redis::Store};
-
 use std::{sync::Arc, time::Duration};
 
 const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(5);

@@ -6,7 +6,6 @@ use crate::{
     config::{Aggregate, Part},
     runtime::description::{Description, template},
 };
-
 use serde_json::{Map, Value, json};
 
 /// The aggregates, as paths of the description.

@@ -2,7 +2,6 @@
 
 use super::schema;
 use crate::gateway::http::platform::{DOCS, HEALTH, OPENAPI, SERVICES, SERVICES_HEALTH};
-
 use serde_json::{Map, Value, json};
 
 /// The endpoints, as paths of the description.
