@@ -16,7 +16,7 @@ use host::{
         stats::Stats,
         version::{Parts, Runner},
         version_id::VersionId,
-        wasi_http::{self as foreign, Foreign, World},
+        wasi_http::{self as foreign, WasiHttp, World},
     },
     services::http_client::Client,
     telemetry::operator_events::OperatorEvents,
@@ -50,7 +50,7 @@ const LONG: Duration = Duration::from_secs(60);
 /// Short, but long enough for the headers on a busy machine.
 const SHORT: Duration = Duration::from_millis(1500);
 
-static ENGINE: LazyLock<Engine> = LazyLock::new(|| engine::start(engine::Kind::Foreign).expect("an engine"));
+static ENGINE: LazyLock<Engine> = LazyLock::new(|| engine::start(engine::Kind::WasiHttp).expect("an engine"));
 static LINKER: LazyLock<Linker<foreign::State>> = LazyLock::new(|| foreign::linker(&ENGINE).expect("a linker"));
 
 fn file(name: &str) -> PathBuf {
@@ -84,16 +84,16 @@ fn limits() -> Limits {
     }
 }
 
-fn guest_with(name: &str, limits: Limits, deadline: Duration, origins: Vec<String>) -> Foreign {
+fn guest_with(name: &str, limits: Limits, deadline: Duration, origins: Vec<String>) -> WasiHttp {
     static PROVIDER: Once = Once::new();
     PROVIDER.call_once(|| drop(rustls::crypto::aws_lc_rs::default_provider().install_default()));
     let component = component(name);
     let world = World::of(&component, &ENGINE).expect("a world of wasi:http");
     let outbound = Grant { origins, client: Client::new().expect("a client") };
-    Foreign::new(&LINKER, &component, world, limits, deadline, outbound, name).expect("it can be linked")
+    WasiHttp::new(&LINKER, &component, world, limits, deadline, outbound, name).expect("it can be linked")
 }
 
-fn guest(name: &str) -> Foreign {
+fn guest(name: &str) -> WasiHttp {
     guest_with(name, limits(), LONG, Vec::new())
 }
 
@@ -102,7 +102,7 @@ fn get(path: &str) -> Request<Bytes> {
     request.body(Bytes::new()).expect("a request")
 }
 
-async fn ask(foreign: &Foreign, path: &str) -> Result<Response, Failure> {
+async fn ask(foreign: &WasiHttp, path: &str) -> Result<Response, Failure> {
     foreign.call(get(&format!("/mount{path}"))).await
 }
 
@@ -112,23 +112,23 @@ async fn text(response: Response) -> Result<String, axum::Error> {
 }
 
 /// Status and text of an answer that is whole.
-async fn whole(foreign: &Foreign, path: &str) -> (u16, String) {
+async fn whole(foreign: &WasiHttp, path: &str) -> (u16, String) {
     let response = ask(foreign, path).await.expect("an answer");
     (response.status().as_u16(), text(response).await.expect("the whole body"))
 }
 
-async fn json_of(foreign: &Foreign, path: &str) -> Value {
+async fn json_of(foreign: &WasiHttp, path: &str) -> Value {
     serde_json::from_str(&whole(foreign, path).await.1).expect("JSON")
 }
 
-async fn trap(foreign: &Foreign, path: &str) -> String {
+async fn trap(foreign: &WasiHttp, path: &str) -> String {
     match ask(foreign, path).await {
         Err(Failure::Trap(words)) => words,
         other => panic!("{path} traps, and does not give {other:?}"),
     }
 }
 
-async fn works(foreign: &Foreign) {
+async fn works(foreign: &WasiHttp) {
     assert_eq!(whole(foreign, "/hello").await.0, 200);
 }
 
@@ -136,12 +136,12 @@ async fn works(foreign: &Foreign) {
 fn the_engine_of_a_component_is_known_before_it_is_compiled() {
     for name in ALL {
         let wasm = std::fs::read(file(name)).expect("a component");
-        assert_eq!(engine::Kind::of(&wasm), engine::Kind::Foreign, "{name}");
+        assert_eq!(engine::Kind::of(&wasm), engine::Kind::WasiHttp, "{name}");
     }
     let wasm = std::fs::read(fixture("probe")).expect("a component");
     assert_eq!(engine::Kind::of(&wasm), engine::Kind::Typed);
-    assert_eq!(engine::Kind::of(&wasm[..wasm.len() / 2]), engine::Kind::Foreign);
-    assert_eq!(engine::Kind::of(b""), engine::Kind::Foreign);
+    assert_eq!(engine::Kind::of(&wasm[..wasm.len() / 2]), engine::Kind::WasiHttp);
+    assert_eq!(engine::Kind::of(b""), engine::Kind::WasiHttp);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -192,7 +192,7 @@ async fn a_guest_gets_the_request_as_the_client_sent_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_instance_serves_as_many_calls_as_its_world_and_the_operator_allow() {
-    async fn counts(foreign: &Foreign) -> Vec<Value> {
+    async fn counts(foreign: &WasiHttp) -> Vec<Value> {
         let mut counts = Vec::new();
         for _ in 0..8 {
             counts.push(json_of(foreign, "/calls").await);
@@ -455,7 +455,7 @@ pub fn version_of(name: &str, number: u32) -> Version {
     version(guest(RUST_02), name, number)
 }
 
-fn version(foreign: Foreign, name: &str, number: u32) -> Version {
+fn version(foreign: WasiHttp, name: &str, number: u32) -> Version {
     let version = Version::new(Parts {
         id: VersionId::of(&number.to_le_bytes()),
         component: name.into(),
@@ -464,16 +464,16 @@ fn version(foreign: Foreign, name: &str, number: u32) -> Version {
         imports: Vec::new(),
         description: Description::default(),
         stats: Arc::clone(foreign.stats()),
-        runner: Runner::Foreign(foreign),
+        runner: Runner::WasiHttp(foreign),
         events: Arc::new(OperatorEvents::new("test")),
     });
     version.expect("a name that fits into a header")
 }
 
 /// The guest behind a real listener, and what that answers on a connection.
-async fn exchange(foreign: Foreign, path: &str) -> String {
+async fn exchange(foreign: WasiHttp, path: &str) -> String {
     async fn answer(State(version): State<Arc<Version>>, request: axum::extract::Request<Body>) -> Response {
-        let Runner::Foreign(foreign) = &version.runner else { panic!("it is foreign") };
+        let Runner::WasiHttp(foreign) = &version.runner else { panic!("it is foreign") };
         let (parts, body) = request.into_parts();
         let body = body.collect().await.expect("a body").to_bytes();
         let origin = Origin { mount: "/mount", request_id: "0123456789", client: [127, 0, 0, 1].into() };

@@ -20,7 +20,7 @@ use crate::{
         schedule::{self, Scheduled},
         sockets::channel,
     },
-    runtime::{Workshop, code_cache::Cache, compile::Compiler, engine, linker, registry::Registry, wasi_http},
+    runtime::{Loader, code_cache::Cache, compile::Compiler, engine, linker, registry::Registry, wasi_http},
     services::{
         Services, crypto,
         database::{self, Pool, Roles},
@@ -136,12 +136,12 @@ async fn serve_with(
     if demo {
         welcome::load_demo(config, &shared.services).await?;
     }
-    let workshop = Arc::new(workshop(config, &shared)?);
+    let loader = Arc::new(loader(config, &shared)?);
     let registry = Arc::new(Registry::new(config.aliases.clone()));
     // Set once, here.
     let components: Arc<dyn Components> = registry.clone();
     let _ = shared.components.set(Arc::downgrade(&components));
-    let deployer = Deployer::new(config, options, workshop, Arc::clone(&registry), node);
+    let deployer = Deployer::new(config, options, loader, Arc::clone(&registry), node);
     deployer.start().await?;
     let stop = CancellationToken::new();
     let relay = tokio::spawn(outbox::run(options.clone(), Arc::clone(&shared.services.redis), stop.clone()));
@@ -215,16 +215,16 @@ fn scheduled(config: &Config) -> Vec<Scheduled> {
     config.components.iter().flat_map(of_component).collect()
 }
 
-fn workshop(config: &Config, shared: &Arc<Shared>) -> Result<Workshop> {
+fn loader(config: &Config, shared: &Arc<Shared>) -> Result<Loader> {
     let engine = engine::start(engine::Kind::Typed)?;
-    let foreign_engine = engine::start(engine::Kind::Foreign)?;
+    let wasi_http_engine = engine::start(engine::Kind::WasiHttp)?;
     let public_key = config.deploy.public_key.as_ref().map(|text| {
         let key = BASE64_STANDARD.decode(text).ok().filter(|key| key.len() == 32);
         key.context("deploy.public_key: not the base64 of an Ed25519 public key (32 bytes)")
     });
-    Ok(Workshop {
+    Ok(Loader {
         linker: linker::build(&engine)?,
-        foreign_linker: wasi_http::linker(&foreign_engine)?,
+        wasi_http_linker: wasi_http::linker(&wasi_http_engine)?,
         compiler: Compiler {
             // Also when the file has been replaced since.
             program: PathBuf::from("/proc/self/exe"),
@@ -237,7 +237,7 @@ fn workshop(config: &Config, shared: &Arc<Shared>) -> Result<Workshop> {
         public_key: public_key.transpose()?,
         shared: Arc::clone(shared),
         engine,
-        foreign_engine,
+        wasi_http_engine,
     })
 }
 

@@ -41,7 +41,7 @@ pub use table::{Actor, Artifact, Node};
 
 use crate::{
     config::Config,
-    runtime::{Workshop, gate, registry::Registry, version_id::VersionId},
+    runtime::{Loader, gate, registry::Registry, version_id::VersionId},
     services::database::Pool,
     telemetry::operator_events::{Kind, OperatorEvents},
 };
@@ -60,7 +60,7 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 pub struct Deployer {
-    workshop: Arc<Workshop>,
+    loader: Arc<Loader>,
     registry: Arc<Registry>,
     table: Table,
     events: Arc<OperatorEvents>,
@@ -95,7 +95,7 @@ impl Deployer {
     pub fn new(
         config: &Config,
         options: &PgConnectOptions,
-        workshop: Arc<Workshop>,
+        loader: Arc<Loader>,
         registry: Arc<Registry>,
         node: Uuid,
     ) -> Arc<Deployer> {
@@ -103,8 +103,8 @@ impl Deployer {
             // Its own: requests that take all connections must not make the
             // others think that this host is gone.
             table: Table { pool: Pool::owner(options), node },
-            events: Arc::clone(&workshop.shared.services.operator_events),
-            workshop,
+            events: Arc::clone(&loader.shared.services.operator_events),
+            loader,
             registry,
             config: config.clone(),
             options: options.clone(),
@@ -129,8 +129,8 @@ impl Deployer {
     /// it on trial.
     pub async fn deploy(self: &Arc<Self>, name: &str, wasm: Vec<u8>, order: Order) -> Result<Outcome, Error> {
         check_name(name)?;
-        if wasm.len() > self.workshop.max_artifact_bytes {
-            return Err(gate::too_large(self.workshop.max_artifact_bytes).into());
+        if wasm.len() > self.loader.max_artifact_bytes {
+            return Err(gate::too_large(self.loader.max_artifact_bytes).into());
         }
         let id = VersionId::of(&wasm);
         let turn = self.turn(name);

@@ -41,12 +41,12 @@ use std::{sync::Arc, time::Duration};
 use wasmtime::{Engine, component::Linker};
 
 /// What all components are built with.
-pub struct Workshop {
+pub struct Loader {
     pub engine: Engine,
     pub linker: Linker<State>,
     /// For components of the `wasi:http` worlds.
-    pub foreign_engine: Engine,
-    pub foreign_linker: Linker<wasi_http::State>,
+    pub wasi_http_engine: Engine,
+    pub wasi_http_linker: Linker<wasi_http::State>,
     pub compiler: Compiler,
     pub cache: Cache,
     pub call_timeout: Duration,

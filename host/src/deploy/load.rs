@@ -27,7 +27,7 @@ impl Deployer {
         config: &Configured,
         order: &Order,
     ) -> Result<(Arc<Version>, Timing, bool), Error> {
-        if let Some(key) = &self.workshop.public_key {
+        if let Some(key) = &self.loader.public_key {
             gate::check_signature(wasm, order.signature.as_deref(), key)?;
         }
         let existed = self.table.artifacts(Some(name)).await?;
@@ -38,7 +38,7 @@ impl Deployer {
             return Ok((version, Timing::default(), true));
         }
         let _checking = self.checking(name, id);
-        let (version, timing) = self.workshop.load(name, wasm, &config.component, &config.fingerprint).await?;
+        let (version, timing) = self.loader.load(name, wasm, &config.component, &config.fingerprint).await?;
         let version = Arc::new(version);
         if !existed || !order.mounts.is_empty() {
             let digest = version_id::digest(wasm);
@@ -132,10 +132,10 @@ impl Deployer {
         }
         let wasm = self.table.wasm(name, id).await?;
         let (wasm, signature) = wasm.ok_or_else(|| Error::version_not_found(name, id.as_str()))?;
-        if let Some(key) = &self.workshop.public_key {
+        if let Some(key) = &self.loader.public_key {
             gate::check_signature(&wasm, signature.as_deref(), key)?;
         }
-        let (version, timing) = self.workshop.load(name, &wasm, &config.component, &config.fingerprint).await?;
+        let (version, timing) = self.loader.load(name, &wasm, &config.component, &config.fingerprint).await?;
         let version = Arc::new(version);
         self.hold(&slot, &version);
         Ok((version, timing))

@@ -3,7 +3,7 @@
 //!
 //! - `choose`: which version answers.
 //! - `dispatch`: request -> call -> answer.
-//! - `foreign`: the same for components of the `wasi:http` worlds.
+//! - `wasi_http`: the same for components of the `wasi:http` worlds.
 //! - `mirror`: repeats GETs on a version in the shadow.
 //! - `limits`: how often somebody may ask.
 //! - `cors`: which pages may read the answers.
@@ -208,9 +208,9 @@ impl Gateway {
         let client = self.client(dispatch::peer(parts), &parts.headers);
         // Pins this version for the whole request, whatever goes live meanwhile.
         let Chosen { version, mount, shadow } = self.choose(parts, path, client).await.ok_or_else(unknown)??;
-        if let Runner::Foreign(foreign) = &version.runner {
+        if let Runner::WasiHttp(component) = &version.runner {
             let origin = wasi_http::Origin { mount, request_id: id, client };
-            return self.foreign(&version, foreign, parts, body?, &origin, line).await;
+            return self.wasi_http(&version, component, parts, body?, &origin, line).await;
         }
         if version.endpoint(path).is_some() {
             if parts.method != Method::GET {

@@ -24,7 +24,7 @@ const MAX_MEMORY_MIB: usize = 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Typed,
-    Foreign,
+    WasiHttp,
 }
 
 impl Kind {
@@ -47,7 +47,7 @@ impl Kind {
                 Err(_) => break,
             }
         }
-        Kind::Foreign
+        Kind::WasiHttp
     }
 }
 
@@ -89,7 +89,7 @@ pub fn start(kind: Kind) -> Result<Engine> {
 pub fn compiler_config(kind: Kind) -> Config {
     let mut config = Config::new();
     config
-        .concurrency_support(kind == Kind::Foreign)
+        .concurrency_support(kind == Kind::WasiHttp)
         .memory_init_cow(true)
         .epoch_interruption(true)
         .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(20))

@@ -2,7 +2,7 @@
 //! a sentence for the person who deploys: what is wrong, and what to do.
 
 use super::{
-    Workshop, call, compile,
+    Loader, call, compile,
     description::Description,
     engine,
     instance::Prepared,
@@ -10,7 +10,7 @@ use super::{
     routes,
     version::{Parts, Runner, Typed, Version},
     version_id::VersionId,
-    wasi_http::{self, Foreign},
+    wasi_http::{self, WasiHttp},
 };
 use crate::{
     capability::{self, Granting, Grants, http_client::Grant},
@@ -61,7 +61,7 @@ pub struct Timing {
     pub compile: Duration,
 }
 
-impl Workshop {
+impl Loader {
     /// Checks, compiles, links and probes an artifact. `fingerprint`: stands
     /// for `config`.
     pub async fn load(
@@ -75,7 +75,7 @@ impl Workshop {
         check_preamble(wasm, self.max_artifact_bytes)?;
         let engine = match engine::Kind::of(wasm) {
             engine::Kind::Typed => &self.engine,
-            engine::Kind::Foreign => &self.foreign_engine,
+            engine::Kind::WasiHttp => &self.wasi_http_engine,
         };
         let (component, compiled) = match self.compiler.compile(engine, &self.cache, wasm).await {
             Ok(compiled) => compiled,
@@ -91,7 +91,7 @@ impl Workshop {
         self.check_imports(&imports, world)?;
         let mut parts = match world {
             World::Ours => self.typed(name, wasm, config, &component, imports).await?,
-            World::Foreign(world) => self.foreign(name, wasm, config, &component, world).await?,
+            World::WasiHttp(world) => self.wasi_http(name, wasm, config, &component, world).await?,
         };
         fingerprint.clone_into(&mut parts.config);
         let version = Version::new(parts).context("its name does not fit into a header").map_err(Error::Host)?;
@@ -118,7 +118,7 @@ impl Workshop {
         self.probe(name, wasm, config, prepared, grants, imports).await
     }
 
-    async fn foreign(
+    async fn wasi_http(
         &self,
         name: &str,
         wasm: &[u8],
@@ -127,11 +127,11 @@ impl Workshop {
         world: wasi_http::World,
     ) -> Result<Parts, Error> {
         let outbound = Grant { origins: config.origins.clone(), client: self.shared.services.http_client.clone() };
-        let (limits, linker) = (config.limits.clone(), &self.foreign_linker);
+        let (limits, linker) = (config.limits.clone(), &self.wasi_http_linker);
         // Its world is known, so what fails here is an import.
-        let foreign = Foreign::new(linker, component, world, limits, self.call_timeout, outbound, name);
-        let foreign = foreign.map_err(|error| unknown_function(&error))?;
-        foreign.probe().await.map_err(|failure| probe_failed(format!("its instance {failure}")))?;
+        let guest = WasiHttp::new(linker, component, world, limits, self.call_timeout, outbound, name);
+        let guest = guest.map_err(|error| unknown_function(&error))?;
+        guest.probe().await.map_err(|failure| probe_failed(format!("its instance {failure}")))?;
         Ok(Parts {
             id: VersionId::of(wasm),
             component: name.to_owned(),
@@ -139,8 +139,8 @@ impl Workshop {
             config: String::new(),
             imports: Vec::new(),
             description: Description::default(),
-            stats: Arc::clone(foreign.stats()),
-            runner: Runner::Foreign(foreign),
+            stats: Arc::clone(guest.stats()),
+            runner: Runner::WasiHttp(guest),
             events: Arc::clone(&self.shared.services.operator_events),
         })
     }
@@ -148,7 +148,7 @@ impl Workshop {
     fn check_imports(&self, imports: &[String], world: World) -> Result<(), Error> {
         let known: &[&str] = match world {
             World::Ours => &capability::interfaces().collect::<Vec<_>>(),
-            World::Foreign(_) => &[],
+            World::WasiHttp(_) => &[],
         };
         let unknown = imports.iter().find(|import| !import.starts_with("wasi:") && !known.contains(&import.as_str()));
         let Some(unknown) = unknown else { return Ok(()) };
@@ -273,14 +273,14 @@ pub fn read_signature(text: &str) -> Option<Vec<u8>> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum World {
     Ours,
-    Foreign(wasi_http::World),
+    WasiHttp(wasi_http::World),
 }
 
 impl World {
     fn name(self) -> &'static str {
         match self {
             World::Ours => "shema:host/component",
-            World::Foreign(world) => world.name(),
+            World::WasiHttp(world) => world.name(),
         }
     }
 }
@@ -293,7 +293,7 @@ fn world(engine: &Engine, component: &Component) -> Result<World, Error> {
     // With an export of the host's own it was compiled for the engine of those.
     let ours = exports.iter().any(|export| export.starts_with("shema:"));
     if let Some(world) = wasi_http::World::of(component, engine).filter(|_| !ours) {
-        return Ok(World::Foreign(world));
+        return Ok(World::WasiHttp(world));
     }
     let has = match exports.as_slice() {
         [] => "nothing".to_owned(),

@@ -6,7 +6,7 @@ use super::{
     pool::Pool,
     stats::{End, Stats},
     version_id::VersionId,
-    wasi_http::Foreign,
+    wasi_http::WasiHttp,
 };
 use crate::{
     capability::{
@@ -61,7 +61,7 @@ pub struct Version {
 /// How its calls are run.
 pub enum Runner {
     Typed(Box<Typed>),
-    Foreign(Foreign),
+    WasiHttp(WasiHttp),
 }
 
 /// A component of the host's own world.
@@ -131,7 +131,7 @@ impl Version {
         match &self.runner {
             Runner::Typed(typed) => typed.find(method, path, internal),
             // It has no table: what it is called for is its own affair.
-            Runner::Foreign(_) => Found::Nothing,
+            Runner::WasiHttp(_) => Found::Nothing,
         }
     }
 
@@ -139,7 +139,7 @@ impl Version {
     pub fn world(&self) -> &'static str {
         match self.runner {
             Runner::Typed(_) => "shema:host/component@0.1.0",
-            Runner::Foreign(ref foreign) => foreign.world().name(),
+            Runner::WasiHttp(ref guest) => guest.world().name(),
         }
     }
 
@@ -150,7 +150,7 @@ impl Version {
                 let endpoint = |route: &Route| format!("{} {}", super::method_name(route.method), route.path);
                 typed.routes.iter().map(endpoint).collect()
             }
-            Runner::Foreign(_) => self.mounts.iter().map(|mount| format!("* {mount}/*")).collect(),
+            Runner::WasiHttp(_) => self.mounts.iter().map(|mount| format!("* {mount}/*")).collect(),
         }
     }
 
@@ -208,7 +208,7 @@ impl Version {
     pub async fn answers(&self) -> Result<(), Failure> {
         match &self.runner {
             Runner::Typed(typed) => typed.pool.instance().await?.routes().await.map(drop),
-            Runner::Foreign(foreign) => foreign.probe().await,
+            Runner::WasiHttp(guest) => guest.probe().await,
         }
     }
 
@@ -240,7 +240,7 @@ impl Version {
         match &self.runner {
             Runner::Typed(typed) => typed.pool.cool(),
             // Its instances go by themselves when they are idle.
-            Runner::Foreign(_) => (),
+            Runner::WasiHttp(_) => (),
         }
     }
 }

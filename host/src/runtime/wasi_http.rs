@@ -14,12 +14,12 @@
 //! - `instance`: the store of a guest, and what it may use.
 //! - `outbound`: the guest's own requests, to granted origins.
 //!
-//! Not here: which headers of an answer get to the client (`http/foreign`).
+//! Not here: which headers of an answer get to the client (`gateway/http/wasi_http.rs`).
 
 mod exchange;
 mod instance;
 mod outbound;
-mod seat;
+mod shared;
 mod state;
 mod worker;
 
@@ -33,7 +33,7 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
-use exchange::{Client, Cut, Exchange};
+use exchange::{Client, BodyError, Exchange};
 use http_body_util::{BodyExt, Full};
 use instance::Factory;
 use std::{
@@ -94,7 +94,7 @@ pub fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
 }
 
 /// One version of a `wasi:http` component, with its instances.
-pub struct Foreign {
+pub struct WasiHttp {
     world: World,
     handler: ProxyHandler<Factory>,
     running: Arc<Semaphore>,
@@ -106,7 +106,7 @@ pub struct Foreign {
     _closing: DropGuard,
 }
 
-impl Foreign {
+impl WasiHttp {
     /// `call_timeout`: the deadline of a component whose limits name none.
     /// `name` is for the log. An error says what the component imports or
     /// exports that this host does not have.
@@ -118,7 +118,7 @@ impl Foreign {
         call_timeout: Duration,
         outbound: Grant,
         name: &str,
-    ) -> wasmtime::Result<Foreign> {
+    ) -> wasmtime::Result<WasiHttp> {
         let pre = linker.instantiate_pre(component)?;
         let pre = match world {
             World::Http02 => ProxyPre::P2(wasmtime_wasi_http::p2::bindings::ProxyPre::new(pre)?),
@@ -126,7 +126,7 @@ impl Foreign {
         };
         let closed = CancellationToken::new();
         let deadline = limits.deadline(call_timeout);
-        Ok(Foreign {
+        Ok(WasiHttp {
             world,
             running: Arc::new(Semaphore::new(limits.max_calls)),
             deadline,
@@ -197,16 +197,16 @@ impl Foreign {
         }
         let (head, body) = response.into_parts();
         let mut body = exchange::Body::new(body, client, declared, self.max_response_bytes);
-        let Err(cut) = body.begin().await else { return Ok(Response::from_parts(head, Body::new(body))) };
+        let Err(error) = body.begin().await else { return Ok(Response::from_parts(head, Body::new(body))) };
         drop(body);
         if Instant::now() >= exchange.deadline() {
             return Err(Failure::Timeout(self.deadline));
         }
-        let words = match cut {
-            Cut::Died(words) => words,
-            cut => format!("{cut} {}", Self::last_words(exchange).await),
+        let tail = match error {
+            BodyError::Died(tail) => tail,
+            error => format!("{error} {}", Self::stderr_tail(exchange).await),
         };
-        Err(Failure::Trap(format!("gave only the headers of an answer: {words}")))
+        Err(Failure::Trap(format!("gave only the headers of an answer: {tail}")))
     }
 
     async fn permit(&self) -> Option<OwnedSemaphorePermit> {
@@ -221,9 +221,9 @@ impl Foreign {
     }
 
     /// What a worker says that ends, by a trap or because nobody waits for it.
-    async fn last_words(exchange: &Exchange) -> String {
-        let words = tokio::time::timeout_at(exchange.deadline().into(), exchange.last_words()).await;
-        words.unwrap_or_default()
+    async fn stderr_tail(exchange: &Exchange) -> String {
+        let tail = tokio::time::timeout_at(exchange.deadline().into(), exchange.stderr_tail()).await;
+        tail.unwrap_or_default()
     }
 
     async fn explain(&self, error: &wasmtime::Error, exchange: &Exchange) -> Failure {
@@ -234,8 +234,8 @@ impl Foreign {
         if let Some(failed) = error.downcast_ref::<InstantiationError<Arc<Exchange>>>() {
             return Failure::Trap(format!("cannot be instantiated: {:#}", failed.error));
         }
-        let words = Self::last_words(exchange).await;
-        Failure::Trap(if error.is::<TrapOrPanicError>() { words } else { format!("gave no answer: {error:#} {words}") })
+        let tail = Self::stderr_tail(exchange).await;
+        Failure::Trap(if error.is::<TrapOrPanicError>() { tail } else { format!("gave no answer: {error:#} {tail}") })
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
     runtime::{
         Version,
         stats::{End, Running},
-        wasi_http::Foreign,
+        wasi_http::WasiHttp,
     },
 };
 use axum::{
@@ -50,10 +50,10 @@ pub struct Origin<'a> {
 impl Gateway {
     /// Answers through a component that knows no callers: they count for the
     /// rate limits alone.
-    pub(super) async fn foreign(
+    pub(super) async fn wasi_http(
         &self,
         version: &Arc<Version>,
-        foreign: &Foreign,
+        component: &WasiHttp,
         parts: &Parts,
         body: Bytes,
         origin: &Origin<'_>,
@@ -65,7 +65,7 @@ impl Gateway {
         let route = Route { method, path: origin.mount.to_owned(), access: Access::Optional };
         let admitted = self.count(&route, &[], &body, caller.as_ref().ok(), origin.client).await?;
         let started = Instant::now();
-        let answered = call(Arc::clone(version), foreign, parts, body, origin).await;
+        let answered = call(Arc::clone(version), component, parts, body, origin).await;
         line.call = started.elapsed();
         if answered.is_ok() {
             line.component = Some(version.label.clone());
@@ -77,14 +77,14 @@ impl Gateway {
 /// Runs the call, which lasts until the client has the whole body.
 pub async fn call(
     version: Arc<Version>,
-    foreign: &Foreign,
+    component: &WasiHttp,
     parts: &Parts,
     body: Bytes,
     origin: &Origin<'_>,
 ) -> Result<Response, Refusal> {
     let mut call = Call { _running: version.stats.begin(), started: Instant::now(), end: None, version };
     let (version, id) = (Arc::clone(&call.version), origin.request_id);
-    let answer = match foreign.call(request(parts, body, origin)).await {
+    let answer = match component.call(request(parts, body, origin)).await {
         Ok(answer) => answer,
         Err(failure) => {
             call.end = Some(End::from(&failure));

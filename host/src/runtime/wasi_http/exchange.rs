@@ -34,7 +34,7 @@ pub struct Exchange {
     /// The guest has returned, and so writes nothing more.
     returned: AtomicBool,
     /// Why the instance is gone; told before it goes.
-    words: OnceLock<String>,
+    tail: OnceLock<String>,
     ended: Notify,
     worker: AtomicWaker,
     body: AtomicWaker,
@@ -49,7 +49,7 @@ impl Exchange {
             delivered: AtomicBool::new(false),
             abandoned: AtomicBool::new(false),
             returned: AtomicBool::new(false),
-            words: OnceLock::new(),
+            tail: OnceLock::new(),
             ended: Notify::new(),
             worker: AtomicWaker::new(),
             body: AtomicWaker::new(),
@@ -77,7 +77,7 @@ impl Exchange {
 
     /// Whether the guest has returned, and whether it is gone.
     fn ends(&self) -> (bool, bool) {
-        (self.returned.load(Ordering::Acquire), self.words.get().is_some())
+        (self.returned.load(Ordering::Acquire), self.tail.get().is_some())
     }
 
     pub fn note_return(&self) {
@@ -86,17 +86,17 @@ impl Exchange {
     }
 
     /// The worker's last act, before it drops the instance.
-    pub fn end(&self, words: String) {
-        let _ = self.words.set(words);
+    pub fn end(&self, tail: String) {
+        let _ = self.tail.set(tail);
         self.ended.notify_one();
         self.body.wake();
     }
 
     /// Waits until the instance is gone, and says why.
-    pub async fn last_words(&self) -> String {
+    pub async fn stderr_tail(&self) -> String {
         loop {
-            if let Some(words) = self.words.get() {
-                return words.clone();
+            if let Some(tail) = self.tail.get() {
+                return tail.clone();
             }
             self.ended.notified().await;
         }
@@ -126,9 +126,9 @@ impl Drop for Client {
     }
 }
 
-/// Why a body was cut. The connection ends with it.
+/// Why a body ends early. The connection ends with it.
 #[derive(Debug, thiserror::Error)]
-pub enum Cut {
+pub enum BodyError {
     #[error("the guest ended before its answer did: {0}")]
     Died(String),
     #[error("the guest broke off its answer: {0}")]
@@ -163,15 +163,15 @@ impl Body {
 
     /// Reads ahead, so that a guest that fails right after its headers can still
     /// be answered for; not for long, as the first bytes may be far away.
-    pub async fn begin(&mut self) -> Result<(), Cut> {
+    pub async fn begin(&mut self) -> Result<(), BodyError> {
         if let Ok(Some(frame)) = tokio::time::timeout(READ_AHEAD, self.frame()).await {
             self.first = Some(frame?);
         }
         Ok(())
     }
 
-    fn count(&mut self, bytes: u64) -> Result<(), Cut> {
-        self.allowed = self.allowed.checked_sub(bytes).ok_or(Cut::TooLarge)?;
+    fn count(&mut self, bytes: u64) -> Result<(), BodyError> {
+        self.allowed = self.allowed.checked_sub(bytes).ok_or(BodyError::TooLarge)?;
         // The connection does not ask for more than was declared, so the last
         // declared byte is the end.
         if let Some(left) = &mut self.declared {
@@ -183,17 +183,17 @@ impl Body {
         Ok(())
     }
 
-    fn fail(&mut self, cut: Cut) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+    fn fail(&mut self, error: BodyError) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         self.ended = true;
-        Poll::Ready(Some(Err(cut)))
+        Poll::Ready(Some(Err(error)))
     }
 
     /// Why there is no more, now that there is no more: by the guest's will, if
     /// it is not gone.
-    fn end(&mut self) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
-        if let Some(words) = self.client.0.words.get() {
-            let words = words.clone();
-            return self.fail(Cut::Died(words));
+    fn end(&mut self) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(tail) = self.client.0.tail.get() {
+            let tail = tail.clone();
+            return self.fail(BodyError::Died(tail));
         }
         self.ended = true;
         self.client.delivered();
@@ -203,9 +203,9 @@ impl Body {
 
 impl hyper::body::Body for Body {
     type Data = Bytes;
-    type Error = Cut;
+    type Error = BodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if let Some(frame) = self.first.take() {
             return Poll::Ready(Some(Ok(frame)));
         }
@@ -219,17 +219,17 @@ impl hyper::body::Body for Body {
             let (returned, dead) = self.client.0.ends();
             let data = match Pin::new(&mut self.body).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => frame.into_data(),
-                Poll::Ready(Some(Err(error))) => return self.fail(Cut::Broken(error)),
+                Poll::Ready(Some(Err(error))) => return self.fail(BodyError::Broken(error)),
                 Poll::Ready(None) => return self.end(),
                 Poll::Pending if dead => return self.end(),
-                Poll::Pending if returned => return self.fail(Cut::Unfinished),
+                Poll::Pending if returned => return self.fail(BodyError::Unfinished),
                 Poll::Pending => return Poll::Pending,
             };
             // Trailers could say what headers may not; nobody waits for them.
             let Ok(data) = data else { continue };
             return match self.count(data.len() as u64) {
                 Ok(()) => Poll::Ready(Some(Ok(Frame::data(data)))),
-                Err(cut) => self.fail(cut),
+                Err(error) => self.fail(error),
             };
         }
     }

@@ -3,9 +3,9 @@
 use super::{
     World,
     outbound::Outbound,
-    seat::Seat,
+    shared::WorkerShared,
     state::{Bounds, State},
-    worker::{Watch, Worker},
+    worker::{Expiration, Worker},
 };
 use crate::{
     capability::http_client::Grant,
@@ -72,18 +72,18 @@ impl Factory {
         }
     }
 
-    /// A new instance, or why there is none: with the guest's last words.
-    pub async fn create(&self) -> anyhow::Result<(Store<State>, Proxy, Arc<Seat>)> {
-        let seat = Arc::new(Seat::default());
-        let mut store = self.store(&seat);
+    /// A new instance, or why there is none: with the end of what the guest wrote to stderr.
+    pub async fn create(&self) -> anyhow::Result<(Store<State>, Proxy, Arc<WorkerShared>)> {
+        let shared = Arc::new(WorkerShared::default());
+        let mut store = self.store(&shared);
         let created = tokio::time::timeout(self.deadline, self.pre.instantiate_async(&mut store)).await;
         let created = created.with_context(|| format!("it takes longer than {:?}", self.deadline))?;
-        let proxy = created.map_err(|error| anyhow::anyhow!("{error:#} {}", store.data().last_words()))?;
-        seat.note_instantiated();
-        Ok((store, proxy, seat))
+        let proxy = created.map_err(|error| anyhow::anyhow!("{error:#} {}", store.data().stderr_tail()))?;
+        shared.note_instantiated();
+        Ok((store, proxy, shared))
     }
 
-    fn store(&self, seat: &Arc<Seat>) -> Store<State> {
+    fn store(&self, shared: &Arc<WorkerShared>) -> Store<State> {
         let stderr = Tail::default();
         let mut wasi = WasiCtx::builder();
         wasi.stderr(stderr.clone()).allow_tcp(false).allow_udp(false).allow_ip_name_lookup(false);
@@ -99,7 +99,7 @@ impl Factory {
                 http,
                 outbound: Outbound::new(Arc::clone(&self.outbound)),
                 stderr,
-                bounds: Bounds { memory: Memory::new(&self.limits, &self.stats), seat: Arc::clone(seat) },
+                bounds: Bounds { memory: Memory::new(&self.limits, &self.stats), shared: Arc::clone(shared) },
                 deadline: Instant::now() + self.deadline + 2 * TICK,
             },
         );
@@ -113,18 +113,18 @@ impl Factory {
 
 impl HandlerState for Factory {
     type StoreData = State;
-    type WorkerExpiration = Watch;
+    type WorkerExpiration = Expiration;
     type WorkerState = Worker;
 
-    async fn instantiate(&self) -> wasmtime::Result<Instance<State, Watch, Worker>> {
-        let (store, proxy, seat) = self.create().await.map_err(wasmtime::Error::from_anyhow)?;
+    async fn instantiate(&self) -> wasmtime::Result<Instance<State, Expiration, Worker>> {
+        let (store, proxy, shared) = self.create().await.map_err(wasmtime::Error::from_anyhow)?;
         let world = self.world();
         Ok(Instance {
             store,
             proxy,
             view: State::http,
-            expiration: Watch::new(Arc::clone(&seat), world, self.closed.clone()),
-            state: Worker::new(seat, world, &self.limits, self.name.clone()),
+            expiration: Expiration::new(Arc::clone(&shared), world, self.closed.clone()),
+            state: Worker::new(shared, world, &self.limits, self.name.clone()),
         })
     }
 }

@@ -1,6 +1,6 @@
 //! What a guest's store holds.
 
-use super::{exchange::Exchange, outbound::Outbound, seat::Seat};
+use super::{exchange::Exchange, outbound::Outbound, shared::WorkerShared};
 use crate::runtime::{engine::TICK, instance::Memory, stderr::Tail};
 use std::{sync::Arc, time::Instant};
 use wasmtime::{ResourceLimiter, component::ResourceTable};
@@ -26,7 +26,7 @@ impl State {
     }
 
     /// The last that the guest wrote to stderr, a panic message as a rule.
-    pub fn last_words(&self) -> String {
+    pub fn stderr_tail(&self) -> String {
         self.stderr.take()
     }
 }
@@ -47,13 +47,13 @@ impl WasiHttpView for State {
 /// ends of its life.
 pub struct Bounds {
     pub memory: Memory,
-    pub seat: Arc<Seat>,
+    pub shared: Arc<WorkerShared>,
 }
 
 impl ResourceLimiter for Bounds {
     fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
         let grows = self.memory.memory_growing(current, desired, maximum)?;
-        self.seat.note_memory(self.memory.bytes);
+        self.shared.note_memory(self.memory.bytes);
         Ok(grows)
     }
 

@@ -4,7 +4,7 @@
 //! but a trap, and a deadline too, ends them all. The next one comes in when
 //! the client has the whole answer and the guest has nothing left to do.
 
-use super::{World, exchange::Exchange, seat::Seat, state::State};
+use super::{World, exchange::Exchange, shared::WorkerShared, state::State};
 use crate::config::Limits;
 use std::{
     pin::Pin,
@@ -22,19 +22,19 @@ use wasmtime_wasi_http::handler::{ShouldAccept, WorkerExpiration, WorkerState, W
 const KEEP: Duration = Duration::from_secs(60);
 
 pub struct Worker {
-    seat: Arc<Seat>,
+    shared: Arc<WorkerShared>,
     reuse: usize,
     recycle_above: usize,
     name: String,
 }
 
 impl Worker {
-    pub fn new(seat: Arc<Seat>, world: World, limits: &Limits, name: String) -> Worker {
+    pub fn new(shared: Arc<WorkerShared>, world: World, limits: &Limits, name: String) -> Worker {
         let reuse = match world {
             World::Http02 => 1,
             World::Http03 => limits.reuse as usize,
         };
-        Worker { seat, reuse, recycle_above: limits.recycle_above_mib << 20, name }
+        Worker { shared, reuse, recycle_above: limits.recycle_above_mib << 20, name }
     }
 }
 
@@ -43,17 +43,17 @@ impl WorkerState for Worker {
     type RequestData = Arc<Exchange>;
 
     fn should_accept_request(&self, concurrent: usize, total: usize) -> ShouldAccept {
-        if concurrent > 0 || !self.seat.is_free() {
+        if concurrent > 0 || !self.shared.is_free() {
             return ShouldAccept::No;
         }
-        if total >= self.reuse || self.seat.growth() > self.recycle_above {
+        if total >= self.reuse || self.shared.growth() > self.recycle_above {
             return ShouldAccept::Never;
         }
         ShouldAccept::Yes
     }
 
     /// The future would end a call inside of the event loop, which may not be
-    /// polled for long: [`Watch`] does it from outside.
+    /// polled for long: [`Expiration`] does it from outside.
     fn on_request_start(
         &self,
         mut store: StoreContextMut<'_, State>,
@@ -61,33 +61,33 @@ impl WorkerState for Worker {
         _: GuestTaskId,
     ) -> Pin<Box<dyn Future<Output = ()> + Send + Sync>> {
         store.data_mut().begin(&exchange);
-        self.seat.idle.store(false, Ordering::Relaxed);
-        *self.seat.present() = Some(exchange);
+        self.shared.idle.store(false, Ordering::Relaxed);
+        *self.shared.present() = Some(exchange);
         Box::pin(std::future::pending())
     }
 
     fn drop(&self, store: Store<State>, result: wasmtime::Result<()>) {
-        let exchange = self.seat.present().take();
+        let exchange = self.shared.present().take();
         if let Some(exchange) = exchange {
-            let error = result.err().filter(|_| !self.seat.ended.load(Ordering::Relaxed));
-            let words = store.data().last_words();
-            let words = match error {
-                Some(error) => format!("{error:#} {words}"),
-                None => words,
+            let error = result.err().filter(|_| !self.shared.ended.load(Ordering::Relaxed));
+            let tail = store.data().stderr_tail();
+            let tail = match error {
+                Some(error) => format!("{error:#} {tail}"),
+                None => tail,
             };
             if exchange.is_delivered() {
-                tracing::warn!(component = self.name, "a call did not end well after its answer: {words}");
+                tracing::warn!(component = self.name, "a call did not end well after its answer: {tail}");
             }
             // First this, then the store: its end closes the body's channel.
-            exchange.end(words);
+            exchange.end(tail);
         }
         drop(store);
     }
 }
 
 /// Ends the worker, from outside of the guest's event loop.
-pub struct Watch {
-    seat: Arc<Seat>,
+pub struct Expiration {
+    shared: Arc<WorkerShared>,
     world: World,
     timer: Pin<Box<Sleep>>,
     /// When the worker became idle.
@@ -95,10 +95,10 @@ pub struct Watch {
     closed: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
-impl Watch {
-    pub fn new(seat: Arc<Seat>, world: World, closed: CancellationToken) -> Watch {
-        Watch {
-            seat,
+impl Expiration {
+    pub fn new(shared: Arc<WorkerShared>, world: World, closed: CancellationToken) -> Expiration {
+        Expiration {
+            shared,
             world,
             timer: Box::pin(tokio::time::sleep(KEEP)),
             since: None,
@@ -107,7 +107,7 @@ impl Watch {
     }
 
     fn end(&self) -> Poll<()> {
-        self.seat.ended.store(true, Ordering::Relaxed);
+        self.shared.ended.store(true, Ordering::Relaxed);
         Poll::Ready(())
     }
 
@@ -123,9 +123,9 @@ impl Watch {
     }
 }
 
-impl WorkerExpiration for Watch {
+impl WorkerExpiration for Expiration {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>, status: WorkerStatus, _: Instant) -> Poll<()> {
-        let present = self.seat.present().clone();
+        let present = self.shared.present().clone();
         let Some(exchange) = present else {
             if self.closed.as_mut().poll(cx).is_ready() {
                 return self.end();
@@ -138,7 +138,7 @@ impl WorkerExpiration for Watch {
         if exchange.is_abandoned() {
             return self.end();
         }
-        if status == WorkerStatus::Idle && !self.seat.idle.swap(true, Ordering::Relaxed) {
+        if status == WorkerStatus::Idle && !self.shared.idle.swap(true, Ordering::Relaxed) {
             // In 0.3 the body may be one that the host brings to its end alone.
             if self.world == World::Http02 {
                 exchange.note_return();

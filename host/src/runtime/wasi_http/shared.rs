@@ -6,7 +6,7 @@ use std::sync::{
     atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
-pub struct Seat {
+pub struct WorkerShared {
     present: Mutex<Option<Arc<Exchange>>>,
     /// The guest has nothing to do, not even after its answer.
     pub idle: AtomicBool,
@@ -18,9 +18,9 @@ pub struct Seat {
     initial_memory: AtomicUsize,
 }
 
-impl Default for Seat {
-    fn default() -> Seat {
-        Seat {
+impl Default for WorkerShared {
+    fn default() -> WorkerShared {
+        WorkerShared {
             present: Mutex::default(),
             idle: AtomicBool::new(true),
             ended: AtomicBool::new(false),
@@ -30,7 +30,7 @@ impl Default for Seat {
     }
 }
 
-impl Seat {
+impl WorkerShared {
     pub fn note_memory(&self, bytes: usize) {
         self.memory.store(bytes, Ordering::Relaxed);
     }
