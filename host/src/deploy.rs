@@ -36,7 +36,7 @@ mod table;
 pub use error::Error;
 pub use fence::Fence;
 pub use node::Address;
-pub use request::{Difference, Order, Outcome, millis};
+pub use request::{Difference, Outcome, Request, millis};
 pub use table::{Actor, Artifact, Node};
 
 use crate::{
@@ -84,11 +84,11 @@ pub struct Deployer {
     /// Artifacts as they were known last.
     seen: Mutex<Vec<Artifact>>,
     /// Another host has said something: wakes whoever waits for the others …
-    woken: Notify,
+    peers_changed: Notify,
     /// … and this host, to look what it is.
-    heard: Notify,
+    changed: Notify,
     address: Mutex<Address>,
-    neighbours: Mutex<node::Neighbours>,
+    peers: Mutex<node::Peers>,
 }
 
 impl Deployer {
@@ -118,16 +118,16 @@ impl Deployer {
             watches: auto_rollback::Watches::default(),
             behind: Mutex::default(),
             seen: Mutex::default(),
-            woken: Notify::new(),
-            heard: Notify::new(),
+            peers_changed: Notify::new(),
+            changed: Notify::new(),
             address: Mutex::default(),
-            neighbours: Mutex::default(),
+            peers: Mutex::default(),
         })
     }
 
     /// Uploads a version and, unless it is told not to, makes it live or puts
     /// it on trial.
-    pub async fn deploy(self: &Arc<Self>, name: &str, wasm: Vec<u8>, order: Order) -> Result<Outcome, Error> {
+    pub async fn deploy(self: &Arc<Self>, name: &str, wasm: Vec<u8>, request: Request) -> Result<Outcome, Error> {
         check_name(name)?;
         if wasm.len() > self.loader.max_artifact_bytes {
             return Err(gate::too_large(self.loader.max_artifact_bytes).into());
@@ -136,12 +136,12 @@ impl Deployer {
         let turn = self.turn(name);
         let _turn = turn.lock().await;
         let before = self.registry.slot(name).and_then(|slot| slot.live());
-        let config = self.component_config(name, &order.mounts).await?;
-        let admitted = self.admit(name, &wasm, &id, &config, &order).await;
+        let config = self.component_config(name, &request.mounts).await?;
+        let admitted = self.admit(name, &wasm, &id, &config, &request).await;
         let (version, timing, existed) = match admitted {
             Ok(admitted) => admitted,
             Err(Error::Gate(gate::Error::Rejected(rejection))) => {
-                return Err(self.refuse(name, &wasm, &id, &order.actor, rejection).await);
+                return Err(self.refuse(name, &wasm, &id, &request.actor, rejection).await);
             }
             Err(error) => return Err(error),
         };
@@ -156,8 +156,8 @@ impl Deployer {
             message: format!("{name}@{id} is ready; `shema activate {name} {id}` makes it live."),
             capabilities: Difference::between(before.as_ref().map_or(&[], |old| &old.imports), &version.imports),
             routes: Difference::between(
-                &before.as_ref().map_or_else(Vec::new, |old| old.endpoints()),
-                &version.endpoints(),
+                &before.as_ref().map_or_else(Vec::new, |old| old.route_list()),
+                &version.route_list(),
             ),
             nodes: 1,
         };
@@ -165,18 +165,18 @@ impl Deployer {
             let details = Map::from_iter([
                 ("check_ms".to_owned(), millis(timing.check)),
                 ("compile_ms".to_owned(), millis(timing.compile)),
-                ("actor".to_owned(), order.actor.name.clone().into()),
+                ("actor".to_owned(), request.actor.name.clone().into()),
             ]);
             let message = format!("{name}@{id} was deployed and has passed all checks.");
             self.events.emit_with(Kind::Deploy, name, Some(id.as_str()), message, details);
         }
-        if order.activate || order.shadow {
-            let goal = match (order.canary, order.shadow) {
+        if request.activate || request.shadow {
+            let goal = match (request.canary, request.shadow) {
                 (weight, true) => Goal::Trial { weight, shadow: true },
                 (0 | 100.., false) => Goal::Live,
                 (weight, false) => Goal::Trial { weight, shadow: false },
             };
-            self.bring(&mut outcome, goal, &version.mounts, &order.actor, order.seed).await?;
+            self.activate_version(&mut outcome, goal, &version.mounts, &request.actor, request.seed).await?;
         } else if let Some(state) = self.state_of(name, &id) {
             outcome.state = state;
             outcome.unchanged = existed;
@@ -198,10 +198,10 @@ impl Deployer {
         let turn = self.turn(name);
         let _turn = turn.lock().await;
         self.check_exists(name).await?;
-        let (version, timing) = self.fresh(name, &id).await?;
+        let (version, timing) = self.reload_with_current_grants(name, &id).await?;
         let mut outcome = Outcome::of(&version, timing);
         let goal = if shadow || weight < 100 { Goal::Trial { weight, shadow } } else { Goal::Live };
-        self.bring(&mut outcome, goal, &version.mounts, actor, false).await?;
+        self.activate_version(&mut outcome, goal, &version.mounts, actor, false).await?;
         Ok(outcome)
     }
 
@@ -211,7 +211,7 @@ impl Deployer {
         let turn = self.turn(name);
         let _turn = turn.lock().await;
         self.check_exists(name).await?;
-        self.take_back(name, None, actor, "an operator took it back").await
+        self.roll_back(name, None, actor, "an operator took it back").await
     }
 
     /// Takes a component off: its mounts answer 503 until it is deployed again.

@@ -10,17 +10,18 @@
 //! this cluster like any other), upgrades between major versions of Postgres,
 //! backups, and tuning. Production refuses this module.
 //!
-//! - `place`: the directories, their lock, and the user that Postgres runs as.
+//! - `cluster_dirs`: the directories, their lock, and the user that Postgres runs as.
 //! - `binaries`: finding `postgres` and `initdb`, or installing them.
 //! - `server`: `initdb`, the postmaster's command line, what a crash left behind.
 
 mod binaries;
-mod place;
+mod cluster_dirs;
 mod server;
 
 pub use binaries::find_binaries;
 
 use anyhow::{Context, Result, bail};
+use cluster_dirs::ClusterDirs;
 use nix::{
     sys::{
         signal::{Signal, kill},
@@ -28,7 +29,6 @@ use nix::{
     },
     unistd::Pid,
 };
-use place::Place;
 use server::Server;
 use std::{
     ffi::OsStr,
@@ -55,7 +55,7 @@ const READY_POLL: Duration = Duration::from_millis(10);
 /// at all is the operator's business, one that met a dying predecessor is not.
 const FIRST_TRIES: u32 = 3;
 const FIRST_BACK_OFF: Duration = Duration::from_millis(100);
-const LONGEST_BACK_OFF: Duration = Duration::from_secs(10);
+const MAX_BACK_OFF: Duration = Duration::from_secs(10);
 const LOG_CHECK: Duration = Duration::from_secs(60);
 
 /// A private PostgreSQL cluster that runs as a child of this process.
@@ -169,20 +169,20 @@ impl Drop for Cluster {
 
 /// Everything before the first process: directories, lock and binaries.
 fn prepare(dir: &Path, given: Option<&Path>, search_path: Option<&OsStr>) -> Result<Server> {
-    let mut place = Place::open(dir)?;
+    let mut dirs = ClusterDirs::open(dir)?;
     let mut found = find_binaries(given, search_path)?;
-    found.extend(binaries::downloaded(&place));
+    found.extend(binaries::downloaded(&dirs));
     if found.is_empty() && binaries::install_package() {
         // The package brings the user `postgres`, so choose the user again.
-        drop(place);
-        place = Place::open(dir)?;
+        drop(dirs);
+        dirs = ClusterDirs::open(dir)?;
         found = find_binaries(None, search_path)?;
     }
     if found.is_empty() {
-        found.push(binaries::download(&place)?);
+        found.push(binaries::download(&dirs)?);
     }
-    let binaries = binaries::select(&found, &place)?;
-    Server::new(place, binaries)
+    let binaries = binaries::select(&found, &dirs)?;
+    Server::new(dirs, binaries)
 }
 
 /// What the supervisor's thread and the handle both touch.
@@ -247,7 +247,7 @@ fn supervise(server: &Server, shared: &Shared) {
         let started = Instant::now();
         let Some(child) = shared.spawn(server) else { return };
         let end = child.and_then(|child| shared.wait(child));
-        if started.elapsed() > LONGEST_BACK_OFF {
+        if started.elapsed() > MAX_BACK_OFF {
             back_off = FIRST_BACK_OFF;
         }
         let state = shared.lock();
@@ -259,7 +259,7 @@ fn supervise(server: &Server, shared: &Shared) {
         tracing::warn!("The embedded Postgres ended unasked ({end}) and is started again in {back_off:?}.");
         let paused = shared.changed.wait_timeout_while(state, back_off, |state| !state.stopping);
         drop(paused.unwrap_or_else(PoisonError::into_inner));
-        back_off = (back_off * 2).min(LONGEST_BACK_OFF);
+        back_off = (back_off * 2).min(MAX_BACK_OFF);
         if let Err(error) = server.clear_leftovers() {
             tracing::warn!("{error:#}");
         }
@@ -273,7 +273,7 @@ fn keep_log_short(server: &Server) -> Result<AbortHandle> {
         loop {
             tokio::time::sleep(LOG_CHECK).await;
             // Postgres appends, so after the cut it goes on at the new end.
-            if log.metadata().is_ok_and(|log| log.len() > server::LONGEST_LOG) && log.set_len(0).is_err() {
+            if log.metadata().is_ok_and(|log| log.len() > server::MAX_LOG_BYTES) && log.set_len(0).is_err() {
                 tracing::warn!("The log of the embedded Postgres cannot be cut.");
             }
         }

@@ -107,9 +107,9 @@ pub struct Join {
 impl Join {
     /// The call has failed: what it had found out before it let the connection
     /// in, and where the connection was to begin, is gone.
-    pub fn fail(&self) {
+    pub fn abort(&self) {
         if self.is_new {
-            self.hold.strand();
+            self.hold.abort_join();
         }
     }
 }

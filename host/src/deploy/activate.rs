@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 impl Deployer {
     /// `version`: only if it is this one that is live or on trial.
-    pub(super) async fn take_back(
+    pub(super) async fn roll_back(
         self: &Arc<Self>,
         name: &str,
         version: Option<&VersionId>,
@@ -50,7 +50,7 @@ impl Deployer {
             detail: Some(&detail),
         };
         let prepared = Prepared { version: &good, fresh: false };
-        let take_back = |mut row: Row| {
+        let change = |mut row: Row| {
             if row.generation != known.generation {
                 return None;
             }
@@ -63,7 +63,7 @@ impl Deployer {
             row.mounts.clone_from(&target.mounts);
             Some(row)
         };
-        let Committed { swap, nodes } = self.commit(&entry, Some(prepared), take_back).await?;
+        let Committed { swap, nodes } = self.commit(&entry, Some(prepared), change).await?;
         let message = match &bad {
             Some(bad) => format!("{name}@{bad} was taken back, because {why}; {name}@{good} is live."),
             None => format!("{name}@{good} is live again, because {why}."),
@@ -78,7 +78,7 @@ impl Deployer {
     }
 
     /// Prepares a version everywhere and commits what it is to become.
-    pub(super) async fn bring(
+    pub(super) async fn activate_version(
         self: &Arc<Self>,
         outcome: &mut Outcome,
         goal: Goal,
@@ -122,7 +122,7 @@ impl Deployer {
         };
         let generation = known.as_ref().map_or(0, |row| row.generation);
         let prepared = Prepared { version: &id, fresh: true };
-        let bring = |mut row: Row| {
+        let change = |mut row: Row| {
             // At the start the row is taken as it is: no other host starts now.
             if row.generation != generation && !seed {
                 return None;
@@ -136,7 +136,7 @@ impl Deployer {
             }
             Some(row)
         };
-        let Committed { swap, nodes } = self.commit(&entry, Some(prepared), bring).await?;
+        let Committed { swap, nodes } = self.commit(&entry, Some(prepared), change).await?;
         (outcome.swap, outcome.nodes) = (swap, nodes);
         outcome.message = format!("{name}@{id} is {detail}.");
         let details = Map::from_iter([

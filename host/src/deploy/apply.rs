@@ -16,7 +16,7 @@ use std::{
 
 /// Calls end by their own deadline; this is for the last steps after it.
 const DRAIN_GRACE: Duration = Duration::from_secs(2);
-const DRAIN_LOOK: Duration = Duration::from_millis(20);
+const DRAIN_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A row that this host serves.
 #[derive(Clone)]
@@ -51,7 +51,7 @@ impl Deployer {
         let applied = Applied { row: row.clone(), swap };
         self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(row.name.clone(), applied.clone());
         self.watch(&slot, &old, &split);
-        self.let_go(&slot, &old, &split);
+        self.retire(&slot, &old, &split);
         Ok(applied)
     }
 
@@ -69,7 +69,7 @@ impl Deployer {
 
     /// Sees the versions out that were in use and are no longer, and frees what
     /// is too much.
-    fn let_go(self: &Arc<Self>, slot: &Arc<Slot>, old: &Split, split: &Split) {
+    fn retire(self: &Arc<Self>, slot: &Arc<Slot>, old: &Split, split: &Split) {
         let used = |version: &Arc<Version>| {
             let trial = split.canary.as_ref().map(|canary| &canary.version);
             split.live.iter().chain(trial).any(|other| Arc::ptr_eq(other, version))
@@ -87,7 +87,7 @@ impl Deployer {
 
     /// Keeps a version in memory that is new here, and frees what is too much:
     /// uploads that nobody makes live must not pile up until the next swap.
-    pub(super) fn hold(&self, slot: &Slot, version: &Arc<Version>) {
+    pub(super) fn keep_loaded(&self, slot: &Slot, version: &Arc<Version>) {
         let gone = {
             let mut loaded = slot.loaded();
             loaded.put(version);
@@ -109,7 +109,7 @@ async fn drain(deployer: Arc<Deployer>, slot: Arc<Slot>, version: Arc<Version>) 
     let started = Instant::now();
     let end = started + deployer.config.call_timeout + DRAIN_GRACE;
     while version.stats.running() > 0 && Instant::now() < end {
-        tokio::time::sleep(DRAIN_LOOK).await;
+        tokio::time::sleep(DRAIN_POLL_INTERVAL).await;
     }
     let left = version.stats.running();
     // It may have come back meanwhile.

@@ -23,7 +23,7 @@ use std::{
 };
 use tokio_util::sync::CancellationToken;
 
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// Latency says something only after more requests than failures do.
 const REQUESTS_FOR_LATENCY: u64 = 10;
 
@@ -109,25 +109,25 @@ impl Watch {
             let now = version.stats.snapshot().since(&self.start);
             let before = self.before.snapshot().since(&self.before_start);
             if let Some(why) = judge(&now, &before, &deployer.config.deploy)
-                && self.take_back(deployer, &why, &mut told).await
+                && self.roll_back(deployer, &why, &mut told).await
             {
                 return;
             }
             let failed = Arc::clone(&version.failed);
             drop(version);
-            let _ = tokio::time::timeout(LOOK_EVERY, failed.notified()).await;
+            let _ = tokio::time::timeout(POLL_INTERVAL, failed.notified()).await;
         }
     }
 
     /// True if there is nothing more to watch.
-    async fn take_back(&self, deployer: &Arc<Deployer>, why: &str, told: &mut Option<String>) -> bool {
+    async fn roll_back(&self, deployer: &Arc<Deployer>, why: &str, told: &mut Option<String>) -> bool {
         let actor = Actor { name: "watch".to_owned(), origin: "this host".to_owned() };
         let turn = deployer.turn(&self.name);
         let _turn = turn.lock().await;
         // In a task of its own: the swap ends this watch, not the swap.
         let work = {
             let (deployer, name, id, why) = (Arc::clone(deployer), self.name.clone(), self.id.clone(), why.to_owned());
-            tokio::spawn(async move { deployer.take_back(&name, Some(&id), &actor, &why).await })
+            tokio::spawn(async move { deployer.roll_back(&name, Some(&id), &actor, &why).await })
         };
         let error = match work.await {
             Ok(Ok(_)) => return true,
@@ -136,7 +136,7 @@ impl Watch {
         };
         // The database may be back in a moment, a lack of versions will last, and
         // where another host was faster, this watch ends while it sleeps.
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
         if told.as_ref() != Some(&error) {
             let message = format!("{}@{} is worse than before ({why}), but stays: {error}", self.name, self.id);
             deployer.events.emit(Kind::Rollback, &self.name, Some(self.id.as_str()), message);

@@ -15,7 +15,7 @@ use std::{
 /// How long a change waits for the other hosts beyond the time of a compilation.
 const PREPARE_GRACE: Duration = Duration::from_secs(15);
 /// The others answer by notifications, one of which may be lost.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 /// A version that all hosts have to have ready.
 #[derive(Clone, Copy)]
@@ -47,15 +47,15 @@ impl Deployer {
         if let Some(prepared) = prepared {
             self.table.propose(name, prepared.version, prepared.fresh).await?;
         }
-        let end = Instant::now() + self.patience();
+        let end = Instant::now() + self.prepare_timeout();
         let (row, nodes) = loop {
-            let woken = self.woken.notified();
+            let peers_changed = self.peers_changed.notified();
             match self.table.change(name, prepared.map(|prepared| prepared.version), entry, &change).await? {
                 Change::Done { row, nodes } => break (row, nodes),
                 Change::Overtaken => return Err(Error::overtaken(name)),
                 Change::Unprepared(nodes) => self.may_wait(entry, nodes, end)?,
             }
-            let _ = tokio::time::timeout(LOOK_EVERY, woken).await;
+            let _ = tokio::time::timeout(POLL_INTERVAL, peers_changed).await;
         };
         let swap = self.apply(&row).await?.swap;
         self.settle(row.generation).await;
@@ -63,7 +63,7 @@ impl Deployer {
     }
 
     /// How long a host may take to prepare a version.
-    pub(super) fn patience(&self) -> Duration {
+    pub(super) fn prepare_timeout(&self) -> Duration {
         Duration::from_secs(self.config.deploy.compile_seconds) + PREPARE_GRACE
     }
 
@@ -88,9 +88,9 @@ impl Deployer {
     async fn settle(&self, generation: i64) {
         let end = Instant::now() + 2 * FENCED_AFTER;
         while Instant::now() < end {
-            let woken = self.woken.notified();
+            let peers_changed = self.peers_changed.notified();
             match self.table.is_lagging(generation).await {
-                Ok(true) => drop(tokio::time::timeout(LOOK_EVERY, woken).await),
+                Ok(true) => drop(tokio::time::timeout(POLL_INTERVAL, peers_changed).await),
                 Ok(false) => return,
                 Err(error) => {
                     tracing::warn!("cannot see whether the other hosts have followed a change: {error}");

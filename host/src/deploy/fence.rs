@@ -34,7 +34,7 @@ impl Default for Fence {
 
 impl Fence {
     /// Asked for each request.
-    pub fn is_up(&self) -> bool {
+    pub fn is_fenced(&self) -> bool {
         let until = self.down_until.load(Relaxed);
         until != ALONE && millis(self.began.elapsed()) >= until
     }
@@ -66,14 +66,14 @@ mod tests {
     #[test]
     fn it_is_down_for_as_long_as_others_wait_and_no_longer() {
         let mut fence = Fence::default();
-        assert!(fence.is_up(), "nothing is known yet");
+        assert!(fence.is_fenced(), "nothing is known yet");
         fence.lower(Instant::now(), false);
-        assert!(!fence.is_up());
+        assert!(!fence.is_fenced());
         fence.raise();
-        assert!(fence.is_up());
+        assert!(fence.is_fenced());
         fence.lower(Instant::now(), false);
         fence.began = fence.began.checked_sub(FENCED_AFTER + Duration::from_millis(1)).expect("an earlier time");
-        assert!(fence.is_up());
+        assert!(fence.is_fenced());
     }
 
     #[test]
@@ -82,8 +82,8 @@ mod tests {
         fence.lower(Instant::now(), true);
         fence.raise();
         fence.began = fence.began.checked_sub(FENCED_AFTER * 2).expect("an earlier time");
-        assert!(!fence.is_up());
+        assert!(!fence.is_fenced());
         fence.lower(fence.began, false);
-        assert!(fence.is_up(), "another host has come");
+        assert!(fence.is_fenced(), "another host has come");
     }
 }

@@ -2,7 +2,7 @@
 //! database when another host has let it in.
 
 use super::{
-    Deployer, Error, Order,
+    Deployer, Error, Request,
     component_config::Configured,
     table::{Actor, Entry, NewArtifact},
 };
@@ -25,10 +25,10 @@ impl Deployer {
         wasm: &[u8],
         id: &VersionId,
         config: &Configured,
-        order: &Order,
+        request: &Request,
     ) -> Result<(Arc<Version>, Timing, bool), Error> {
         if let Some(key) = &self.loader.public_key {
-            gate::check_signature(wasm, order.signature.as_deref(), key)?;
+            gate::check_signature(wasm, request.signature.as_deref(), key)?;
         }
         let existed = self.table.artifacts(Some(name)).await?;
         let existed = existed.iter().any(|artifact| artifact.version == *id && artifact.was_admitted());
@@ -40,17 +40,17 @@ impl Deployer {
         let _checking = self.checking(name, id);
         let (version, timing) = self.loader.load(name, wasm, &config.component, &config.fingerprint).await?;
         let version = Arc::new(version);
-        if !existed || !order.mounts.is_empty() {
+        if !existed || !request.mounts.is_empty() {
             let digest = version_id::digest(wasm);
             let artifact = NewArtifact {
                 component: name,
                 version: id,
                 digest: &digest,
                 wasm,
-                signature: order.signature.as_deref(),
+                signature: request.signature.as_deref(),
                 mounts: config.recorded_mounts.as_deref(),
                 compile_ms: timing.compile.as_secs_f64() * 1000.0,
-                actor: &order.actor.name,
+                actor: &request.actor.name,
                 refusal: None,
             };
             let entry = Entry {
@@ -58,12 +58,12 @@ impl Deployer {
                 component: name,
                 version: Some(id),
                 digest: Some(&digest),
-                actor: &order.actor,
+                actor: &request.actor,
                 detail: None,
             };
             self.table.add(&artifact, &entry).await?;
         }
-        self.hold(&self.registry.slot_or_new(name), &version);
+        self.keep_loaded(&self.registry.slot_or_new(name), &version);
         Ok((version, timing, existed))
     }
 
@@ -116,11 +116,15 @@ impl Deployer {
         if let Some(version) = slot.loaded().get(id) {
             return Ok((version, Timing::default()));
         }
-        self.fresh(name, id).await
+        self.reload_with_current_grants(name, id).await
     }
 
     /// The same, but under the grants of today.
-    pub(super) async fn fresh(&self, name: &str, id: &VersionId) -> Result<(Arc<Version>, Timing), Error> {
+    pub(super) async fn reload_with_current_grants(
+        &self,
+        name: &str,
+        id: &VersionId,
+    ) -> Result<(Arc<Version>, Timing), Error> {
         let slot = self.registry.slot_or_new(name);
         let known = self.table.artifacts(Some(name)).await?;
         let artifact = known.into_iter().find(|artifact| artifact.version == *id);
@@ -137,7 +141,7 @@ impl Deployer {
         }
         let (version, timing) = self.loader.load(name, &wasm, &config.component, &config.fingerprint).await?;
         let version = Arc::new(version);
-        self.hold(&slot, &version);
+        self.keep_loaded(&slot, &version);
         Ok((version, timing))
     }
 

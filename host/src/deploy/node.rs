@@ -5,7 +5,7 @@
 use super::{
     Deployer,
     fence::FENCED_AFTER,
-    table::{self, Beat, Other, Row, Wanted},
+    table::{self, Heartbeat, Other, Row, Wanted},
 };
 use crate::{runtime::version_id::VersionId, telemetry::operator_events::Kind};
 use anyhow::{Result, ensure};
@@ -24,8 +24,8 @@ use uuid::Uuid;
 
 /// A notification may be lost with its connection: the table is looked at this
 /// often anyway, and the others are told that this host lives.
-const BEAT: Duration = Duration::from_secs(1);
-const PING_EVERY: Duration = Duration::from_secs(5);
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
+const PING_INTERVAL: Duration = Duration::from_secs(5);
 const BACK_OFF: Duration = Duration::from_millis(500);
 
 /// Under which URLs this host is reached.
@@ -35,9 +35,9 @@ pub struct Address {
     pub control: String,
 }
 
-/// What was seen of the others at the last beat.
+/// What was seen of the others at the last heartbeat.
 #[derive(Default)]
-pub struct Neighbours {
+pub struct Peers {
     /// By id: where it is, and whether it is fenced. None: before the first.
     others: Option<BTreeMap<Uuid, (String, bool)>>,
     pub(super) at: DateTime<Utc>,
@@ -49,7 +49,7 @@ impl Deployer {
     pub async fn join(self: &Arc<Self>, address: Address) -> Result<()> {
         *self.address.lock().unwrap_or_else(PoisonError::into_inner) = address;
         for ready in [false, true] {
-            ensure!(self.round(ready).await?, "this host cannot follow what is live; the log says why");
+            ensure!(self.sync(ready).await?, "this host cannot follow what is live; the log says why");
         }
         Ok(())
     }
@@ -83,9 +83,9 @@ impl Deployer {
         within_lease(listener.listen(table::CHANNEL)).await?;
         loop {
             // At the beginning too: something may have been missed before.
-            self.woken.notify_waiters();
-            self.heard.notify_one();
-            if let Ok(heard) = tokio::time::timeout(PING_EVERY, listener.try_recv()).await {
+            self.peers_changed.notify_waiters();
+            self.changed.notify_one();
+            if let Ok(heard) = tokio::time::timeout(PING_INTERVAL, listener.try_recv()).await {
                 // Without a notification, if there is a new connection.
                 heard?;
             } else {
@@ -106,18 +106,18 @@ impl Deployer {
     }
 
     async fn keep_up(self: &Arc<Self>, with_others: &mut bool) -> Result<()> {
-        let end = tokio::time::Instant::now() + BEAT;
-        let behind = self.fence.is_up();
+        let end = tokio::time::Instant::now() + HEARTBEAT_INTERVAL;
+        let behind = self.fence.is_fenced();
         if behind {
             let message = "This host may be behind the others, and answers nothing until it has caught up.";
             self.tell_once(with_others, false, || message.to_owned());
         }
-        let current = (!behind || self.round(false).await?) && self.round(true).await?;
+        let current = (!behind || self.sync(false).await?) && self.sync(true).await?;
         if current {
             self.tell_once(with_others, true, || "This host has caught up with the cluster.".to_owned());
         }
-        while tokio::time::timeout_at(end, self.heard.notified()).await.is_ok() {
-            self.look_and_tell().await?;
+        while tokio::time::timeout_at(end, self.changed.notified()).await.is_ok() {
+            self.sync_and_ack().await?;
         }
         Ok(())
     }
@@ -130,10 +130,10 @@ impl Deployer {
 
     /// Tells the others that this host is there, then catches up with what they
     /// have done before they knew. True if it is not behind.
-    async fn round(self: &Arc<Self>, ready: bool) -> Result<bool> {
+    async fn sync(self: &Arc<Self>, ready: bool) -> Result<bool> {
         let began = Instant::now();
-        let others = within_lease(self.beat(ready, false)).await?;
-        let current = if ready { self.look_and_tell().await? } else { self.look().await? };
+        let others = within_lease(self.heartbeat(ready, false)).await?;
+        let current = if ready { self.sync_and_ack().await? } else { self.apply_changes().await? };
         if current && ready {
             self.fence.lower(began, others == 0);
         }
@@ -141,19 +141,19 @@ impl Deployer {
     }
 
     /// Whoever makes a change waits until the others have followed it.
-    async fn look_and_tell(self: &Arc<Self>) -> Result<bool> {
+    async fn sync_and_ack(self: &Arc<Self>) -> Result<bool> {
         let before = self.caught_up_to.load(Relaxed);
-        let current = self.look().await?;
+        let current = self.apply_changes().await?;
         if self.caught_up_to.load(Relaxed) != before {
-            within_lease(self.beat(current, true)).await?;
+            within_lease(self.heartbeat(current, true)).await?;
         }
         Ok(current)
     }
 
     /// Returns how many others are there.
-    async fn beat(&self, ready: bool, wake: bool) -> Result<usize> {
+    async fn heartbeat(&self, ready: bool, wake: bool) -> Result<usize> {
         let address = self.address.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let beat = Beat {
+        let heartbeat = Heartbeat {
             public: &address.public,
             control: &address.control,
             started_at: self.started_at,
@@ -161,8 +161,8 @@ impl Deployer {
             generation: self.caught_up_to.load(Relaxed),
             versions: &self.live_versions(),
         };
-        let others = self.table.beat(beat, wake).await?;
-        Ok(self.meet(others))
+        let others = self.table.heartbeat(heartbeat, wake).await?;
+        Ok(self.update_peers(others))
     }
 
     pub(super) fn live_versions(&self) -> BTreeMap<String, String> {
@@ -173,14 +173,14 @@ impl Deployer {
     }
 
     /// Tells of others that come and go; returns how many are there.
-    fn meet(&self, others: Vec<Other>) -> usize {
+    fn update_peers(&self, others: Vec<Other>) -> usize {
         let others: BTreeMap<Uuid, (String, bool)> =
             others.into_iter().map(|other| (other.id, (other.public, other.fenced))).collect();
         let present = others.values().filter(|(_, fenced)| !fenced).count();
         let before = {
-            let mut neighbours = self.neighbours.lock().unwrap_or_else(PoisonError::into_inner);
-            neighbours.at = Utc::now();
-            neighbours.others.replace(others.clone())
+            let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+            peers.at = Utc::now();
+            peers.others.replace(others.clone())
         };
         let Some(before) = before else { return present };
         let tell = |at: &str, what: &str| self.events.emit(Kind::Node, "", None, format!("The host at {at} {what}"));
@@ -201,8 +201,8 @@ impl Deployer {
     }
 
     /// Applies what others have committed and prepares what they propose. False
-    /// if this host cannot follow; it is told, and tried again with each beat.
-    async fn look(self: &Arc<Self>) -> Result<bool> {
+    /// if this host cannot follow; it is told, and tried again with each heartbeat.
+    async fn apply_changes(self: &Arc<Self>) -> Result<bool> {
         let rows = within_lease(self.table.rows(self.caught_up_to.load(Relaxed))).await?;
         let mut current = true;
         for row in &rows {
@@ -223,7 +223,7 @@ impl Deployer {
             _ if !current => self.fence.raise(),
             _ => (),
         }
-        for wanted in within_lease(self.table.wanted(self.patience())).await? {
+        for wanted in within_lease(self.table.wanted(self.prepare_timeout())).await? {
             self.prepare(wanted);
         }
         Ok(current)
@@ -250,7 +250,7 @@ impl Deployer {
         self.events.emit(kind, name, version.map(VersionId::as_str), message);
     }
 
-    /// Once, not with each beat.
+    /// Once, not with each heartbeat.
     fn tell_if_behind(&self, row: &Row, problem: Option<String>) {
         let mut behind = self.behind.lock().unwrap_or_else(PoisonError::into_inner);
         let told = behind.remove(&row.name);
@@ -266,14 +266,18 @@ impl Deployer {
     /// task of its own, since this host has to go on following meanwhile.
     fn prepare(self: &Arc<Self>, wanted: Wanted) {
         let Wanted { component: name, version: id, fresh } = wanted;
-        // What is being checked is asked for again with the next beat.
+        // What is being checked is asked for again with the next heartbeat.
         if self.being_checked(&name).contains(&id) {
             return;
         }
         let (deployer, checking) = (Arc::clone(self), self.checking(&name, &id));
         tokio::spawn(async move {
             let _checking = checking;
-            let loaded = if fresh { deployer.fresh(&name, &id).await } else { deployer.ensure(&name, &id).await };
+            let loaded = if fresh {
+                deployer.reload_with_current_grants(&name, &id).await
+            } else {
+                deployer.ensure(&name, &id).await
+            };
             let problem = loaded.err().map(|error| error.to_string());
             if let Some(problem) = &problem {
                 let message = format!("This host cannot prepare {name}@{id}, which blocks its deploy: {problem}");

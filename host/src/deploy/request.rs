@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// What a deploy asks for.
 #[derive(Clone, Debug)]
-pub struct Order {
+pub struct Request {
     pub activate: bool,
     /// Share of the clients, in percent; 0: all of them.
     pub canary: u8,
@@ -20,11 +20,11 @@ pub struct Order {
     pub seed: bool,
 }
 
-impl Order {
+impl Request {
     /// Of the directory of components.
-    pub(super) fn seed(signature: Option<Vec<u8>>) -> Order {
+    pub(super) fn seed(signature: Option<Vec<u8>>) -> Request {
         let actor = Actor { name: "start".to_owned(), origin: "the directory of components".to_owned() };
-        Order { activate: true, canary: 0, shadow: false, mounts: Vec::new(), signature, actor, seed: true }
+        Request { activate: true, canary: 0, shadow: false, mounts: Vec::new(), signature, actor, seed: true }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a host brings with it when it starts: everything that is live, and what
 //! the directory of components holds.
 
-use super::{Deployer, Order, table};
+use super::{Deployer, Request, table};
 use crate::{
     config::Profile,
     runtime::{gate, version_id::VersionId},
@@ -36,7 +36,7 @@ impl Deployer {
         let seeds = self.seeds(&rows)?;
         let seeded: Vec<String> = seeds.iter().map(|(name, _)| name.clone()).collect();
         let seeding = seeds.into_iter().map(|(name, wasm)| async move {
-            let deployed = self.deploy(&name, wasm, Order::seed(self.signature(&name))).await;
+            let deployed = self.deploy(&name, wasm, Request::seed(self.signature(&name))).await;
             let outcome = deployed.with_context(|| format!("component {name}"))?;
             let ms = (outcome.timing.check + outcome.timing.compile).as_millis();
             tracing::info!("Loaded {name}@{} in {ms} ms.", outcome.version);

@@ -7,13 +7,13 @@ use sqlx::Row;
 use std::{sync::PoisonError, time::Duration};
 
 /// An operator looks above all when the database is away.
-const PATIENCE: Duration = Duration::from_secs(3);
+const TIMEOUT: Duration = Duration::from_secs(3);
 
 impl Deployer {
     /// All artifacts, the newest first; as they were known last when the
     /// database does not answer.
     pub async fn artifacts(&self) -> Vec<Artifact> {
-        let read = tokio::time::timeout(PATIENCE, self.table.artifacts(None)).await;
+        let read = tokio::time::timeout(TIMEOUT, self.table.artifacts(None)).await;
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if let Ok(Ok(artifacts)) = read {
             *seen = artifacts;
@@ -24,7 +24,7 @@ impl Deployer {
     /// The hosts of the cluster; this one alone, as it was seen last, when the
     /// database does not answer.
     pub async fn nodes(&self) -> Vec<Node> {
-        let read = tokio::time::timeout(PATIENCE, self.table.nodes()).await;
+        let read = tokio::time::timeout(TIMEOUT, self.table.nodes()).await;
         if let Ok(Ok(nodes)) = read {
             return nodes;
         }
@@ -34,9 +34,9 @@ impl Deployer {
             public: address.public,
             control: address.control,
             started_at: self.started_at,
-            seen_at: self.neighbours.lock().unwrap_or_else(PoisonError::into_inner).at,
+            seen_at: self.peers.lock().unwrap_or_else(PoisonError::into_inner).at,
             ready: true,
-            fenced: self.fence.is_up(),
+            fenced: self.fence.is_fenced(),
             versions: json!(self.live_versions()),
         }]
     }
@@ -62,6 +62,6 @@ impl Deployer {
             lease.give_back();
             Some((row.try_get(0).ok()?, row.try_get(1).ok()?))
         };
-        tokio::time::timeout(PATIENCE, read).await.ok().flatten()
+        tokio::time::timeout(TIMEOUT, read).await.ok().flatten()
     }
 }

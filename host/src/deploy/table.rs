@@ -12,7 +12,7 @@ mod artifacts;
 mod nodes;
 
 pub use artifacts::{Artifact, NewArtifact};
-pub use nodes::{Beat, Node, Other, Unprepared, Wanted};
+pub use nodes::{Heartbeat, Node, Other, Unprepared, Wanted};
 
 use crate::{
     runtime::version_id::VersionId,
@@ -29,7 +29,7 @@ use uuid::Uuid;
 pub const CHANNEL: &str = "shema_deploy";
 /// Versions that were live, for going back further than one.
 const HISTORY: usize = 20;
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -37,7 +37,7 @@ pub enum Error {
     Pool(#[from] PoolError),
     #[error("the database: {0}")]
     Sql(#[from] sqlx::Error),
-    #[error("the database did not answer within {PATIENCE:?}")]
+    #[error("the database did not answer within {TIMEOUT:?}")]
     Timeout,
 }
 
@@ -121,7 +121,7 @@ impl Table {
     /// Runs statements on one connection, in a transaction, within a time.
     async fn run<T>(&self, work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>) -> Result<T, Error> {
         let mut lease = self.pool.get().await?;
-        let done = tokio::time::timeout(PATIENCE, async {
+        let done = tokio::time::timeout(TIMEOUT, async {
             let mut transaction = lease.connection().begin().await?;
             let value = work(&mut transaction).await?;
             transaction.commit().await?;

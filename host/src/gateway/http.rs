@@ -43,7 +43,7 @@ use axum::{
 use bytes::Bytes;
 use choose::Chosen;
 use cors::Cors;
-use error_response::{Code, Refusal};
+use error_response::{Code, ErrorResponse};
 use ipnet::IpNet;
 use openapi::Documents;
 use std::{
@@ -173,7 +173,7 @@ async fn answer(State(gateway): State<Arc<Gateway>>, request: Request) -> Respon
     if let Some(component) = &line.component {
         headers.insert(COMPONENT, component.clone());
     }
-    gateway.cors.mark(&parts.headers, headers);
+    gateway.cors.add_headers(&parts.headers, headers);
     log(&parts, &path, &id, &line, &response, started.elapsed());
     response
 }
@@ -182,11 +182,11 @@ impl Gateway {
     async fn respond(
         &self,
         parts: &mut axum::http::request::Parts,
-        body: Result<Bytes, Refusal>,
+        body: Result<Bytes, ErrorResponse>,
         path: &str,
         id: &str,
         line: &mut Line,
-    ) -> Result<Response, Refusal> {
+    ) -> Result<Response, ErrorResponse> {
         if parts.method == Method::OPTIONS {
             line.route = Some("preflight".into());
             return Ok(self.cors.preflight(&parts.headers));
@@ -194,14 +194,14 @@ impl Gateway {
         if let Some(response) = self.platform(parts, path, line).await {
             return response;
         }
-        if self.fence.is_up() {
+        if self.fence.is_fenced() {
             return Err(behind());
         }
         if let Some(response) = self.aggregate(parts, path, id, line).await {
             return response;
         }
         let unknown = || {
-            Refusal::new(StatusCode::NOT_FOUND, "ROUTE_NOT_FOUND", "There is nothing at this path.")
+            ErrorResponse::new(StatusCode::NOT_FOUND, "ROUTE_NOT_FOUND", "There is nothing at this path.")
                 .with("path", parts.uri.path())
                 .with("method", parts.method.as_str())
         };
@@ -240,16 +240,16 @@ impl Gateway {
                     None => answered,
                 }
             }
-            Err(refusal) => Err(refusal),
+            Err(error) => Err(error),
         };
         self.settle(admitted, answered).await
     }
 }
 
 /// Other hosts may have changed what is live, and this one does not know.
-fn behind() -> Refusal {
+fn behind() -> ErrorResponse {
     let message = "This host has lost touch with the others; ask again in a moment.";
-    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE", message)
+    ErrorResponse::new(StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE", message)
         .header(header::RETRY_AFTER, HeaderValue::from_static("1"))
 }
 
@@ -276,7 +276,7 @@ fn log(parts: &axum::http::request::Parts, path: &str, id: &str, line: &Line, re
         target: "request",
         method = parts.method.as_str(),
         // An unknown path may hold anything, so only its beginning is told.
-        route = line.route.as_deref().unwrap_or_else(|| beginning(path)),
+        route = line.route.as_deref().unwrap_or_else(|| path_prefix(path)),
         status = response.status().as_u16(),
         code = response.extensions().get::<Code>().map(|code| code.0),
         component = line.component.as_ref().and_then(|label| label.to_str().ok()),
@@ -290,7 +290,7 @@ fn log(parts: &axum::http::request::Parts, path: &str, id: &str, line: &Line, re
 }
 
 /// The first two segments of a path, where no credential stands.
-fn beginning(path: &str) -> &str {
+fn path_prefix(path: &str) -> &str {
     let end = path.match_indices('/').nth(3).map_or(path.len(), |(index, _)| index);
     let end = path.floor_char_boundary(end.min(64));
     path.get(..end).unwrap_or_default()

@@ -22,9 +22,9 @@ use tower::ServiceExt;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 /// However many files a process may open.
-const MOST_CONNECTIONS: usize = 18_000;
+const MAX_CONNECTIONS: usize = 18_000;
 /// What else a host has open: sessions of Postgres, compiled code, its own pipes.
-const MOST_OTHER_FILES: usize = 2_000;
+const MAX_OTHER_FILES: usize = 2_000;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Address of the socket's other end; set for each connection.
@@ -34,11 +34,13 @@ pub struct Peer(pub IpAddr);
 /// One of the connections that the host accepts, for as long as a clone of this
 /// lives: a WebSocket is one after its request has been answered as well.
 #[derive(Clone)]
-pub struct Place(#[expect(dead_code, reason = "what matters is when it is dropped")] Arc<OwnedSemaphorePermit>);
+pub struct ConnectionPermit(
+    #[expect(dead_code, reason = "what matters is when it is dropped")] Arc<OwnedSemaphorePermit>,
+);
 
-impl Place {
-    pub fn new(permit: OwnedSemaphorePermit) -> Place {
-        Place(Arc::new(permit))
+impl ConnectionPermit {
+    pub fn new(permit: OwnedSemaphorePermit) -> ConnectionPermit {
+        ConnectionPermit(Arc::new(permit))
     }
 }
 
@@ -55,11 +57,11 @@ pub fn open_many_files() {
 /// accepted.
 pub fn max_connections() -> usize {
     let files = getrlimit(Resource::Nofile).current.and_then(|files| usize::try_from(files).ok());
-    files.map_or(MOST_CONNECTIONS, connections_of)
+    files.map_or(MAX_CONNECTIONS, connections_of)
 }
 
 fn connections_of(files: usize) -> usize {
-    (files - (files / 4).min(MOST_OTHER_FILES)).min(MOST_CONNECTIONS)
+    (files - (files / 4).min(MAX_OTHER_FILES)).min(MAX_CONNECTIONS)
 }
 
 /// How many of them may be WebSockets: the rest is for requests, so that no
@@ -74,19 +76,19 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(Some(Duration::from_secs(30)));
     let builder = Arc::new(builder);
-    let places = Arc::new(Semaphore::new(max_connections()));
+    let permits = Arc::new(Semaphore::new(max_connections()));
     let graceful = GracefulShutdown::new();
     loop {
         let accepted = tokio::select! {
-            accepted = accept(&listener, &places) => accepted,
+            accepted = accept(&listener, &permits) => accepted,
             () = stop.cancelled() => break,
         };
-        let Some((stream, peer, place)) = accepted else { continue };
+        let Some((stream, peer, permit)) = accepted else { continue };
         let router = router.clone();
         let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
             let mut request: Request = request.map(Body::new);
             request.extensions_mut().insert(Peer(peer));
-            request.extensions_mut().insert(place.clone());
+            request.extensions_mut().insert(permit.clone());
             router.clone().oneshot(request)
         });
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
@@ -104,14 +106,14 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
 
 async fn accept(
     listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> Option<(tokio::net::TcpStream, std::net::IpAddr, Place)> {
-    let place = Place::new(Arc::clone(places).acquire_owned().await.ok()?);
+    permits: &Arc<Semaphore>,
+) -> Option<(tokio::net::TcpStream, std::net::IpAddr, ConnectionPermit)> {
+    let permit = ConnectionPermit::new(Arc::clone(permits).acquire_owned().await.ok()?);
     match listener.accept().await {
         Ok((stream, peer)) => {
             // Answers are small and whole: waiting for more gains nothing.
             let _ = stream.set_nodelay(true);
-            Some((stream, peer.ip(), place))
+            Some((stream, peer.ip(), permit))
         }
         Err(error) => {
             // Out of files, as a rule: the next try may be luckier, but not at once.

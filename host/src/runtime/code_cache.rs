@@ -18,7 +18,7 @@ use wasmtime::{Engine, component::Component};
 
 const MAC_BYTES: usize = 32;
 /// Files of compiled code, of all components: some megabytes each.
-const KEPT: usize = 200;
+const MAX_FILES: usize = 200;
 
 pub struct Cache {
     dir: PathBuf,
@@ -83,7 +83,7 @@ impl Cache {
             files.push((entry.metadata()?.modified()?, entry.path()));
         }
         files.sort();
-        for (_, path) in files.get(..files.len().saturating_sub(KEPT)).unwrap_or_default() {
+        for (_, path) in files.get(..files.len().saturating_sub(MAX_FILES)).unwrap_or_default() {
             std::fs::remove_file(path)?;
         }
         Ok(())
@@ -102,19 +102,19 @@ impl Cache {
 
 #[cfg(test)]
 mod tests {
-    use super::{Cache, KEPT};
+    use super::{Cache, MAX_FILES};
 
     #[test]
     fn the_files_that_were_written_last_are_kept() {
         let dir = std::env::temp_dir().join(format!("shema-cache-{}", std::process::id()));
         let cache = Cache::new(&dir, "a key");
         let path = |number: usize| cache.dir.join(format!("{number:04}"));
-        for number in 0..KEPT + 5 {
+        for number in 0..MAX_FILES + 5 {
             cache.write(&path(number), b"code").expect("written");
         }
         let kept = std::fs::read_dir(&cache.dir).expect("the cache").count();
-        assert_eq!(kept, KEPT);
-        assert!(!path(0).exists() && path(KEPT + 4).exists());
+        assert_eq!(kept, MAX_FILES);
+        assert!(!path(0).exists() && path(MAX_FILES + 4).exists());
         std::fs::remove_dir_all(dir).expect("removed");
     }
 }

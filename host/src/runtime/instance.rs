@@ -234,14 +234,14 @@ fn on_epoch(store: StoreContextMut<'_, State>) -> wasmtime::Result<UpdateDeadlin
 }
 
 /// Counts and bounds the linear memory of one instance; lives as long as it.
-pub(super) struct Memory {
+pub struct Memory {
     max_bytes: usize,
-    pub(super) bytes: usize,
+    pub bytes: usize,
     stats: Arc<Stats>,
 }
 
 impl Memory {
-    pub(super) fn new(limits: &Limits, stats: &Arc<Stats>) -> Memory {
+    pub fn new(limits: &Limits, stats: &Arc<Stats>) -> Memory {
         stats.instance_made();
         Memory { max_bytes: limits.memory_mib << 20, bytes: 0, stats: Arc::clone(stats) }
     }

@@ -108,7 +108,7 @@ impl Pool {
         let (effects, joins) = instance.take_effects();
         let usage = instance.finish();
         if outcome.is_err() {
-            joins.iter().for_each(Join::fail);
+            joins.iter().for_each(Join::abort);
         }
         if outcome.is_ok() && !effects.is_empty() && !read_only {
             self.grants.sockets.hub.apply(&self.grants.component, effects);

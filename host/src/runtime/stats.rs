@@ -11,7 +11,7 @@ use std::{
 };
 
 /// Longer calls count as this long.
-const LONGEST_MICROS: u64 = 600_000_000;
+const MAX_MICROS: u64 = 600_000_000;
 
 /// How a call ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +89,7 @@ impl Default for Stats {
 }
 
 fn histogram() -> Histogram<u64> {
-    match Histogram::new_with_bounds(1, LONGEST_MICROS, 2) {
+    match Histogram::new_with_bounds(1, MAX_MICROS, 2) {
         Ok(histogram) => histogram,
         Err(_) => unreachable!("constant bounds, which are in order"),
     }

@@ -144,7 +144,7 @@ impl Version {
     }
 
     /// `GET /path` of each route.
-    pub fn endpoints(&self) -> Vec<String> {
+    pub fn route_list(&self) -> Vec<String> {
         match &self.runner {
             Runner::Typed(typed) => {
                 let endpoint = |route: &Route| format!("{} {}", super::method_name(route.method), route.path);

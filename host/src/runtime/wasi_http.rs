@@ -33,7 +33,7 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
-use exchange::{Client, BodyError, Exchange};
+use exchange::{BodyError, Client, Exchange};
 use http_body_util::{BodyExt, Full};
 use instance::Factory;
 use std::{

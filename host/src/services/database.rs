@@ -29,14 +29,14 @@ const WAIT_TIMEOUT: Duration = Duration::from_secs(3);
 /// A connection that was idle for longer is asked whether it still lives.
 const TRUSTED_IDLE: Duration = Duration::from_secs(30);
 /// One that was idle for longer is closed: the server may have few.
-const LONGEST_IDLE: Duration = Duration::from_secs(60);
+const MAX_IDLE: Duration = Duration::from_secs(60);
 const IDLE_CHECK: Duration = Duration::from_secs(15);
 const PING_TIMEOUT: Duration = Duration::from_secs(1);
 const RESET_TIMEOUT: Duration = Duration::from_secs(2);
 /// Distinct statements that a connection keeps prepared.
 const STATEMENT_CACHE: usize = 512;
 /// The database may still be starting beside the host.
-const START_PATIENCE: Duration = Duration::from_secs(30);
+const START_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Takes back whatever a component's SQL may have left in its session: settings
 /// and locks. `discard all` would do more, but forget the prepared statements.
@@ -179,7 +179,7 @@ async fn close_idle(pool: managed::WeakPool<Logins>) {
     loop {
         tokio::time::sleep(IDLE_CHECK).await;
         let Some(pool) = pool.upgrade() else { return };
-        pool.retain(|_, metrics| metrics.last_used() < LONGEST_IDLE);
+        pool.retain(|_, metrics| metrics.last_used() < MAX_IDLE);
     }
 }
 
@@ -328,7 +328,7 @@ pub async fn prepare(options: &PgConnectOptions, migrate: bool) -> Result<()> {
 }
 
 async fn first_connection(options: &PgConnectOptions) -> Result<PgConnection> {
-    let until = Instant::now() + START_PATIENCE;
+    let until = Instant::now() + START_TIMEOUT;
     let mut told = false;
     loop {
         let error = match connect(options).await {
@@ -341,7 +341,7 @@ async fn first_connection(options: &PgConnectOptions) -> Result<PgConnection> {
             return Err(error).context("cannot connect to the database of DATABASE_URL");
         }
         if !std::mem::replace(&mut told, true) {
-            tracing::info!("Waiting up to {START_PATIENCE:?} for the database: {error}");
+            tracing::info!("Waiting up to {START_TIMEOUT:?} for the database: {error}");
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }

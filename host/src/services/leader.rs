@@ -12,9 +12,9 @@ use tokio_util::sync::CancellationToken;
 
 /// How often a host without the lock tries for it; another's death is noticed
 /// within this.
-const STAND_BY: Duration = Duration::from_secs(2);
+const STANDBY_INTERVAL: Duration = Duration::from_secs(2);
 /// A peer that vanished without a word must not hold the leader for ever.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Advisory locks of the host: "shema" and a number each.
 #[derive(Clone, Copy)]
@@ -46,7 +46,7 @@ pub async fn lead<F: Future<Output = Result<()>>>(
             if let Err(error) = led.await {
                 tracing::warn!("the {name} starts again: {error:#}");
             }
-            tokio::time::sleep(STAND_BY).await;
+            tokio::time::sleep(STANDBY_INTERVAL).await;
         }
     };
     tokio::select! {
@@ -63,14 +63,14 @@ async fn take(options: &PgConnectOptions, lock: Lock) -> Result<PgConnection> {
         if within(taken.fetch_one(&mut connection)).await? {
             return Ok(connection);
         }
-        tokio::time::sleep(STAND_BY).await;
+        tokio::time::sleep(STANDBY_INTERVAL).await;
     }
 }
 
 /// Bounds one step with the database.
 pub async fn within<T>(work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T> {
-    match tokio::time::timeout(PATIENCE, work).await {
+    match tokio::time::timeout(TIMEOUT, work).await {
         Ok(done) => done.context("the database"),
-        Err(_) => anyhow::bail!("the database did not answer within {PATIENCE:?}"),
+        Err(_) => anyhow::bail!("the database did not answer within {TIMEOUT:?}"),
     }
 }

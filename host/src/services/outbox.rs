@@ -24,11 +24,11 @@ use std::{
 use tokio_util::sync::CancellationToken;
 
 const CHANNEL: &str = "shema_outbox";
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 const BATCH: i64 = 500;
 const BACK_OFF: Duration = Duration::from_millis(100);
-const LONGEST_BACK_OFF: Duration = Duration::from_secs(3);
-const TIDY_EVERY: Duration = Duration::from_secs(3600);
+const MAX_BACK_OFF: Duration = Duration::from_secs(3);
+const PRUNE_INTERVAL: Duration = Duration::from_secs(3600);
 
 struct Event {
     id: i64,
@@ -53,15 +53,15 @@ async fn ship_for_ever(mut connection: PgConnection, pool: PgPool, redis: Arc<St
             Shipped::All => failures = 0,
             Shipped::Some => {
                 failures = failures.saturating_add(1);
-                tokio::time::sleep(BACK_OFF.saturating_mul(failures).min(LONGEST_BACK_OFF)).await;
+                tokio::time::sleep(BACK_OFF.saturating_mul(failures).min(MAX_BACK_OFF)).await;
                 continue;
             }
         }
-        if tidied.is_none_or(|last| last.elapsed() > TIDY_EVERY) {
+        if tidied.is_none_or(|last| last.elapsed() > PRUNE_INTERVAL) {
             tidy(&mut connection).await?;
             tidied = Some(Instant::now());
         }
-        if let Ok(woken) = tokio::time::timeout(LOOK_EVERY, listener.recv()).await {
+        if let Ok(woken) = tokio::time::timeout(POLL_INTERVAL, listener.recv()).await {
             woken.context("listening for events")?;
         }
     }

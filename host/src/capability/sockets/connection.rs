@@ -21,10 +21,10 @@ use tokio_tungstenite::tungstenite::Message;
 use uuid::Uuid;
 
 /// Frames that wait for a client; one that lets more wait is too slow.
-pub const QUEUE: usize = 256;
+pub const QUEUE_CAPACITY: usize = 256;
 /// A gap is filled only while the client takes what it gets: so many frames may
 /// wait.
-const MOST_WAITING: usize = 64;
+const MAX_WAITING: usize = 64;
 pub const TOO_SLOW: u16 = 4413;
 /// Close reasons have at most this (RFC 6455, 5.5).
 const MAX_REASON_BYTES: usize = 123;
@@ -59,7 +59,7 @@ struct Inner {
     limit: usize,
     timer: Option<Instant>,
     /// A call failed that had let it into a room.
-    is_stranded: bool,
+    join_aborted: bool,
     close: Option<(u16, String)>,
 }
 
@@ -68,8 +68,8 @@ pub struct Hold(Arc<Connection>);
 
 impl Hold {
     /// The call has failed in which the connection came into the room.
-    pub fn strand(&self) {
-        self.0.strand();
+    pub fn abort_join(&self) {
+        self.0.abort_join();
     }
 }
 
@@ -103,7 +103,7 @@ impl Connection {
             kept: Vec::new(),
             limit,
             timer: None,
-            is_stranded: false,
+            join_aborted: false,
             close: None,
         };
         Connection {
@@ -205,13 +205,13 @@ impl Connection {
 
     /// Nothing more of what is broadcast is for this connection: it is in a room
     /// only because of a call that has failed, and has to end.
-    pub fn strand(&self) {
-        self.inner().is_stranded = true;
+    pub fn abort_join(&self) {
+        self.inner().join_aborted = true;
         self.wake.notify_one();
     }
 
-    pub fn is_stranded(&self) -> bool {
-        self.inner().is_stranded
+    pub fn join_aborted(&self) -> bool {
+        self.inner().join_aborted
     }
 
     pub fn closing(&self) -> Option<(u16, String)> {
@@ -259,7 +259,7 @@ impl Connection {
 
     fn deliver(&self, frame: &Frame, directly: bool) {
         let mut inner = self.inner();
-        if inner.close.is_some() || (inner.is_stranded && !directly) {
+        if inner.close.is_some() || (inner.join_aborted && !directly) {
             return;
         }
         if !inner.admits(frame, directly) {
@@ -269,7 +269,7 @@ impl Connection {
             return;
         }
         // Under the lock, so that the order in the queue is that of the numbers.
-        if inner.queue.len() < QUEUE {
+        if inner.queue.len() < QUEUE_CAPACITY {
             inner.queue.push_back(frame.message.clone());
         } else {
             inner.close.get_or_insert((TOO_SLOW, "the client is too slow".to_owned()));
@@ -285,7 +285,7 @@ impl Connection {
 
     /// Whether the client takes what it gets.
     pub fn keeps_up(&self) -> bool {
-        self.inner().queue.len() <= MOST_WAITING
+        self.inner().queue.len() <= MAX_WAITING
     }
 
     /// The next one that is to be written.

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{Row, postgres::PgRow};
 
 /// Artifacts of a component that are kept beside those in use.
-const KEPT: i64 = 20;
+const MAX_KEPT: i64 = 20;
 
 /// An artifact without its bytes.
 #[derive(Clone, Debug)]
@@ -70,7 +70,7 @@ impl Table {
                          where a.component = $1 and a.version = placed.version and placed.place > $2
                            and not exists (select from deploy.components c where c.name = $1
                                            and a.version = any(c.history || c.live || c.canary || c.seeded))";
-            sqlx::query(prune).bind(artifact.component).bind(KEPT).execute(&mut *connection).await?;
+            sqlx::query(prune).bind(artifact.component).bind(MAX_KEPT).execute(&mut *connection).await?;
             Ok(())
         })
         .await

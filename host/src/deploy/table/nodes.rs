@@ -36,7 +36,7 @@ pub struct Unprepared {
 }
 
 /// What this host says of itself.
-pub struct Beat<'a> {
+pub struct Heartbeat<'a> {
     pub public: &'a str,
     pub control: &'a str,
     pub started_at: DateTime<Utc>,
@@ -143,7 +143,7 @@ impl Table {
 
     /// Tells the others that this node is there and what it serves. Returns the
     /// others. `wake`: somebody may be waiting for this.
-    pub async fn beat(&self, beat: Beat<'_>, wake: bool) -> Result<Vec<Other>, Error> {
+    pub async fn heartbeat(&self, heartbeat: Heartbeat<'_>, wake: bool) -> Result<Vec<Other>, Error> {
         self.run(async |connection| {
             // Changes of the live table are before this or after it.
             lock(connection, Mode::Shared).await?;
@@ -152,11 +152,11 @@ impl Table {
                           on conflict (id) do update
                           set seen_at = now(), ready = excluded.ready, generation = excluded.generation,
                               versions = excluded.versions";
-            let upsert = sqlx::query(upsert).bind(self.node).bind(beat.public).bind(beat.control);
-            let upsert = upsert.bind(beat.started_at).bind(beat.ready).bind(beat.generation);
-            upsert.bind(sqlx::types::Json(beat.versions)).execute(&mut *connection).await?;
-            let bury = "delete from deploy.nodes where seen_at < now() - interval '10 minutes'";
-            sqlx::query(bury).execute(&mut *connection).await?;
+            let upsert = sqlx::query(upsert).bind(self.node).bind(heartbeat.public).bind(heartbeat.control);
+            let upsert = upsert.bind(heartbeat.started_at).bind(heartbeat.ready).bind(heartbeat.generation);
+            upsert.bind(sqlx::types::Json(heartbeat.versions)).execute(&mut *connection).await?;
+            let prune = "delete from deploy.nodes where seen_at < now() - interval '10 minutes'";
+            sqlx::query(prune).execute(&mut *connection).await?;
             if wake {
                 notify(connection).await?;
             }

@@ -2,7 +2,7 @@
 
 use super::{Control, Received, refuse};
 use crate::{
-    deploy::{self, Actor, Artifact, Order, Outcome, millis},
+    deploy::{self, Actor, Artifact, Outcome, Request, millis},
     gateway::listener::Peer,
     runtime::{
         gate,
@@ -101,7 +101,7 @@ pub async fn deploy(
     headers: HeaderMap,
     body: Body,
 ) -> Answer {
-    let mut order = Order {
+    let mut request = Request {
         activate: true,
         canary: 0,
         shadow: false,
@@ -110,19 +110,19 @@ pub async fn deploy(
         actor: actor(&headers, peer),
         seed: false,
     };
-    read_query(query.as_deref().unwrap_or_default(), &mut order)
+    read_query(query.as_deref().unwrap_or_default(), &mut request)
         .map_err(|message| refuse(StatusCode::BAD_REQUEST, "INVALID_QUERY", &message))?;
     if let Some(text) = headers.get("x-shema-signature") {
         let signature = text.to_str().ok().and_then(gate::read_signature).ok_or_else(|| {
             let message = "X-Shema-Signature is not the base64 of an Ed25519 signature (64 bytes).";
             refuse(StatusCode::BAD_REQUEST, "INVALID_SIGNATURE", message)
         })?;
-        order.signature = Some(signature);
+        request.signature = Some(signature);
     }
     let wasm = receive(body, control.max_artifact_bytes).await?;
     // In a task of its own: a client that hangs up does not stop half-way.
     let deployer = Arc::clone(&control.deployer);
-    let outcome = carry_through(async move { deployer.deploy(&name, wasm, order).await }).await?;
+    let outcome = carry_through(async move { deployer.deploy(&name, wasm, request).await }).await?;
     let status = if outcome.existed { StatusCode::OK } else { StatusCode::CREATED };
     Ok((status, Json(tell(&outcome))).into_response())
 }
@@ -152,7 +152,7 @@ async fn receive(body: Body, max_bytes: usize) -> Result<Vec<u8>, Response> {
 }
 
 /// `activate`, `canary`, `shadow`, `mount`; the error is a sentence.
-fn read_query(query: &str, order: &mut Order) -> Result<(), String> {
+fn read_query(query: &str, request: &mut Request) -> Result<(), String> {
     for (key, value) in url::form_urlencoded::parse(query.as_bytes()) {
         let boolean = || match &*value {
             "true" => Ok(true),
@@ -160,16 +160,16 @@ fn read_query(query: &str, order: &mut Order) -> Result<(), String> {
             _ => Err(format!("`{key}` is `true` or `false`, not `{value}`.")),
         };
         match &*key {
-            "activate" => order.activate = boolean()?,
-            "shadow" => order.shadow = boolean()?,
+            "activate" => request.activate = boolean()?,
+            "shadow" => request.shadow = boolean()?,
             "canary" => {
                 let percent = value.parse().ok().filter(|percent: &u8| *percent <= 100);
-                order.canary =
+                request.canary =
                     percent.ok_or_else(|| format!("`canary` is a percentage from 0 to 100, not `{value}`."))?;
             }
             // Sent empty by forms and scripts that have nothing to say.
             "mount" if value.is_empty() => (),
-            "mount" => order.mounts.push(value.into_owned()),
+            "mount" => request.mounts.push(value.into_owned()),
             _ => return Err(format!("`{key}` is no parameter; there are activate, canary, shadow and mount.")),
         }
     }

@@ -4,7 +4,7 @@
 //! The calls run at once and inside the process. A part that fails takes its
 //! declared place-holder and never spoils the whole.
 
-use super::{Gateway, Line, dispatch, error_response::Refusal};
+use super::{Gateway, Line, dispatch, error_response::ErrorResponse};
 use crate::{
     capability::{
         bindings::{
@@ -78,7 +78,7 @@ impl Gateway {
         path: &str,
         id: &str,
         line: &mut Line,
-    ) -> Option<Result<Response, Refusal>> {
+    ) -> Option<Result<Response, ErrorResponse>> {
         let (aggregate, params) = self.aggregates.find(path)?;
         line.route = Some(aggregate.path.clone());
         if dispatch::method(&parts.method) != Some(Method::Get) {
@@ -109,7 +109,7 @@ impl Gateway {
         params: &[(String, String)],
         user: &User,
         id: &str,
-    ) -> Result<Response, Refusal> {
+    ) -> Result<Response, ErrorResponse> {
         let outcomes = join_all(aggregate.parts.iter().map(|part| self.part(part, params, user, id))).await;
         let mut data = Map::new();
         let mut health: Map<String, Value> = Map::new();
@@ -117,7 +117,7 @@ impl Gateway {
             let (value, healthy) = match outcome {
                 Outcome::Value(value) => (value, true),
                 Outcome::Missing if part.required => {
-                    return Err(Refusal::new(StatusCode::NOT_FOUND, "NOT_FOUND", "There is no such thing."));
+                    return Err(ErrorResponse::new(StatusCode::NOT_FOUND, "NOT_FOUND", "There is no such thing."));
                 }
                 Outcome::Missing | Outcome::Failed => (part.otherwise.clone(), false),
             };
@@ -170,7 +170,7 @@ impl Gateway {
 }
 
 /// In the order of the contract: role and ownership, then the path.
-fn judge(aggregate: &Aggregate, params: &[(String, String)], user: &User) -> Result<(), Refusal> {
+fn judge(aggregate: &Aggregate, params: &[(String, String)], user: &User) -> Result<(), ErrorResponse> {
     let principal = &user.principal;
     let owner = aggregate.owner.as_ref().and_then(|name| params.iter().find(|(param, _)| param == name));
     let is_owner = owner.is_some_and(|(_, id)| id.eq_ignore_ascii_case(&principal.user_id));
@@ -186,12 +186,12 @@ fn judge(aggregate: &Aggregate, params: &[(String, String)], user: &User) -> Res
     if problems.is_empty() {
         return Ok(());
     }
-    let refusal = Refusal::new(StatusCode::BAD_REQUEST, "VALIDATION_ERROR", "The request is not valid.");
-    Err(refusal.with("details", problems))
+    let error = ErrorResponse::new(StatusCode::BAD_REQUEST, "VALIDATION_ERROR", "The request is not valid.");
+    Err(error.with("details", problems))
 }
 
-fn forbidden() -> Refusal {
-    Refusal::new(StatusCode::FORBIDDEN, "AUTH_FORBIDDEN", "You are not allowed to do this.")
+fn forbidden() -> ErrorResponse {
+    ErrorResponse::new(StatusCode::FORBIDDEN, "AUTH_FORBIDDEN", "You are not allowed to do this.")
 }
 
 /// Puts the parameters, which are UUIDs by now, into a path.

@@ -1,6 +1,6 @@
 //! Which version of which component answers a request.
 
-use super::{Gateway, error_response::Refusal};
+use super::{Gateway, error_response::ErrorResponse};
 use crate::runtime::{Version, registry::prefixes, version_id::VersionId};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header, request::Parts};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -26,7 +26,7 @@ impl Gateway {
         parts: &Parts,
         path: &'a str,
         client: IpAddr,
-    ) -> Option<Result<Chosen<'a>, Refusal>> {
+    ) -> Option<Result<Chosen<'a>, ErrorResponse>> {
         if let Some(asked) = self.asked_version(parts, path).await {
             return Some(asked.map(|(version, mount)| Chosen { version, mount, shadow: None }));
         }
@@ -34,7 +34,7 @@ impl Gateway {
         let chosen = slot.choose(|| principal(parts).unwrap_or_else(|| client.to_string()));
         let unavailable = || {
             let message = "This part of the service is not available now.";
-            Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE", message)
+            ErrorResponse::new(StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE", message)
         };
         let shadow = if parts.method == Method::GET { slot.shadow() } else { None };
         Some(chosen.map(|version| Chosen { version, mount, shadow }).ok_or_else(unavailable))
@@ -46,7 +46,7 @@ impl Gateway {
         &self,
         parts: &Parts,
         path: &'a str,
-    ) -> Option<Result<(Arc<Version>, &'a str), Refusal>> {
+    ) -> Option<Result<(Arc<Version>, &'a str), ErrorResponse>> {
         let asked = parts.headers.get(VERSION)?.to_str().ok()?;
         let token = parts.headers.get(CONTROL).map(HeaderValue::as_bytes).unwrap_or_default();
         if !bool::from(token.ct_eq(self.control_token.as_bytes())) {
@@ -61,8 +61,8 @@ impl Gateway {
             // Only if the request is for this component at all.
             let (owner, _) = self.registry.find(path)?;
             let message = format!("There is no version {asked}.");
-            let refusal = Refusal::new(StatusCode::NOT_FOUND, "ROUTE_NOT_FOUND", message);
-            return (owner.name == name).then_some(Err(refusal));
+            let error = ErrorResponse::new(StatusCode::NOT_FOUND, "ROUTE_NOT_FOUND", message);
+            return (owner.name == name).then_some(Err(error));
         };
         let mount = prefixes(path).find(|prefix| version.mounts.iter().any(|mount| mount == prefix))?;
         Some(Ok((version, mount)))

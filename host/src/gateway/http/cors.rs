@@ -49,7 +49,7 @@ impl Cors {
         self.allows(origin) || self.own_pages && is_own(origin, request.get(header::HOST))
     }
 
-    pub fn mark(&self, request: &HeaderMap, response: &mut HeaderMap) {
+    pub fn add_headers(&self, request: &HeaderMap, response: &mut HeaderMap) {
         response.append(header::VARY, HeaderValue::from_static("Origin"));
         if let Some(origin) = self.listed(request) {
             response.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());

@@ -1,6 +1,6 @@
 //! From a request to a component's call and back.
 
-use super::{Gateway, Line, error_response::Refusal};
+use super::{Gateway, Line, error_response::ErrorResponse};
 use crate::{
     capability::{
         Context,
@@ -68,17 +68,17 @@ pub fn method(method: &Method) -> Option<RouteMethod> {
     }
 }
 
-pub fn wrong_method(methods: &[RouteMethod]) -> Refusal {
+pub fn wrong_method(methods: &[RouteMethod]) -> ErrorResponse {
     let mut names: Vec<&str> = methods.iter().map(|method| method_name(*method)).collect();
     if names.contains(&"GET") {
         names.push("HEAD");
     }
     let allow = names.join(", ");
     let message = format!("This path answers {allow} only.");
-    let refusal = Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", message);
+    let error = ErrorResponse::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", message);
     match HeaderValue::from_str(&allow) {
-        Ok(allow) => refusal.header(header::ALLOW, allow),
-        Err(_) => refusal,
+        Ok(allow) => error.header(header::ALLOW, allow),
+        Err(_) => error,
     }
 }
 
@@ -90,7 +90,7 @@ pub fn peer(parts: &Parts) -> IpAddr {
 /// A body as far as it came.
 pub struct Received {
     /// Empty for methods that have none; 413 if it is too large.
-    pub body: Result<Bytes, Refusal>,
+    pub body: Result<Bytes, ErrorResponse>,
     /// Nothing of it is left on the connection. Else the connection cannot be
     /// used again, and has to say so.
     pub complete: bool,
@@ -119,7 +119,7 @@ pub async fn receive(parts: &Parts, mut body: Body) -> Received {
         true
     };
     let complete = tokio::time::timeout(BODY_TIMEOUT, read).await;
-    let refuse = |status, code, message: String| Err(Refusal::new(status, code, message));
+    let refuse = |status, code, message: String| Err(ErrorResponse::new(status, code, message));
     let body = match complete {
         _ if !has_body => Ok(Bytes::new()),
         _ if length > MAX_BODY_BYTES => {
@@ -155,7 +155,7 @@ impl Gateway {
 }
 
 /// Whether whoever asks may pass a route of this access.
-pub fn admit(caller: &Result<Identity, AuthError>, access: Access) -> Result<(), Refusal> {
+pub fn admit(caller: &Result<Identity, AuthError>, access: Access) -> Result<(), ErrorResponse> {
     let Err(refused) = caller else { return Ok(()) };
     let message = match refused {
         AuthError::Unavailable => "The database is not reachable now, so the access token cannot be checked.",
@@ -173,7 +173,7 @@ pub fn admit(caller: &Result<Identity, AuthError>, access: Access) -> Result<(),
         AuthError::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::UNAUTHORIZED,
     };
-    Err(Refusal::new(status, refused.code(), message))
+    Err(ErrorResponse::new(status, refused.code(), message))
 }
 
 /// The request as the component sees it.
@@ -185,7 +185,7 @@ pub fn request(
     caller: &Result<Identity, AuthError>,
     id: &str,
 ) -> Request {
-    let headers = told_headers(parts, caller);
+    let headers = component_headers(parts, caller);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Request {
         route,
@@ -204,7 +204,7 @@ pub fn request(
 }
 
 /// The headers as the component sees them.
-pub fn told_headers(parts: &Parts, caller: &Result<Identity, AuthError>) -> Vec<(String, String)> {
+pub fn component_headers(parts: &Parts, caller: &Result<Identity, AuthError>) -> Vec<(String, String)> {
     let mut headers = visible_headers(&parts.headers);
     // Tells a component that has a credential of its own beside the bearer why
     // the bearer did not count. Clients cannot send headers of this prefix.
@@ -216,14 +216,14 @@ pub fn told_headers(parts: &Parts, caller: &Result<Identity, AuthError>) -> Vec<
     headers
 }
 
-pub fn is_hosts(name: &str) -> bool {
+pub fn is_reserved_header(name: &str) -> bool {
     HOST_HEADERS.contains(&name) || HOST_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
 fn visible_headers(headers: &HeaderMap) -> Vec<(String, String)> {
     headers
         .iter()
-        .filter(|(name, _)| !is_hosts(name.as_str()))
+        .filter(|(name, _)| !is_reserved_header(name.as_str()))
         .map(|(name, value)| (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
         .collect()
 }
@@ -241,7 +241,7 @@ pub async fn call(
     request: Request,
     token: Option<PresentedToken>,
     line: &mut Line,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ErrorResponse> {
     let context = context(&request.id, version, token);
     let started = Instant::now();
     let (outcome, usage) = version.call(typed, context, &request).await;
@@ -261,25 +261,29 @@ pub async fn call(
     Ok(response)
 }
 
-fn internal_error() -> Refusal {
-    Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_SERVER_ERROR", "The service failed unexpectedly.")
+fn internal_error() -> ErrorResponse {
+    ErrorResponse::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_SERVER_ERROR", "The service failed unexpectedly.")
 }
 
-pub fn invalid_answer(label: &HeaderValue, request_id: &str, problem: &str) -> Refusal {
+pub fn invalid_answer(label: &HeaderValue, request_id: &str, problem: &str) -> ErrorResponse {
     tracing::error!(component = ?label, request_id, "the answer is invalid: {problem}");
-    Refusal::new(StatusCode::BAD_GATEWAY, "SERVICE_INVALID_RESPONSE", "The service gave an answer that cannot be sent.")
+    ErrorResponse::new(
+        StatusCode::BAD_GATEWAY,
+        "SERVICE_INVALID_RESPONSE",
+        "The service gave an answer that cannot be sent.",
+    )
 }
 
-pub fn explain(label: &HeaderValue, request_id: &str, failure: &Failure) -> Refusal {
+pub fn explain(label: &HeaderValue, request_id: &str, failure: &Failure) -> ErrorResponse {
     tracing::error!(component = ?label, request_id, "a call {failure}");
     match failure {
         Failure::Trap(_) => internal_error(),
         Failure::Timeout(_) => {
-            Refusal::new(StatusCode::GATEWAY_TIMEOUT, "REQUEST_TIMEOUT", "The service did not answer in time.")
+            ErrorResponse::new(StatusCode::GATEWAY_TIMEOUT, "REQUEST_TIMEOUT", "The service did not answer in time.")
         }
         Failure::Busy => {
             let message = "The service is too busy now; try again in a moment.";
-            Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE", message)
+            ErrorResponse::new(StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE", message)
                 .header(header::RETRY_AFTER, HeaderValue::from_static("1"))
         }
     }
@@ -294,7 +298,7 @@ fn respond(answer: Answer) -> Result<Response, String> {
     let headers = response.headers_mut();
     for (name, value) in answer.headers {
         let name = HeaderName::try_from(name).map_err(|error| error.to_string())?;
-        if is_hosts(name.as_str()) || name == super::REQUEST_ID {
+        if is_reserved_header(name.as_str()) || name == super::REQUEST_ID {
             continue;
         }
         headers.append(name, HeaderValue::try_from(value).map_err(|error| error.to_string())?);

@@ -11,7 +11,7 @@ use std::borrow::Cow;
 
 /// An answer of the host itself.
 #[derive(Debug)]
-pub struct Refusal {
+pub struct ErrorResponse {
     pub status: StatusCode,
     pub code: &'static str,
     message: Cow<'static, str>,
@@ -20,29 +20,29 @@ pub struct Refusal {
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
-impl Refusal {
-    pub fn new(status: StatusCode, code: &'static str, message: impl Into<Cow<'static, str>>) -> Refusal {
-        Refusal { status, code, message: message.into(), extra: Vec::new(), headers: Vec::new() }
+impl ErrorResponse {
+    pub fn new(status: StatusCode, code: &'static str, message: impl Into<Cow<'static, str>>) -> ErrorResponse {
+        ErrorResponse { status, code, message: message.into(), extra: Vec::new(), headers: Vec::new() }
     }
 
     #[must_use]
-    pub fn with(mut self, member: &'static str, value: impl Into<Value>) -> Refusal {
+    pub fn with(mut self, member: &'static str, value: impl Into<Value>) -> ErrorResponse {
         self.extra.push((member, value.into()));
         self
     }
 
     #[must_use]
-    pub fn header(mut self, name: HeaderName, value: impl Into<HeaderValue>) -> Refusal {
+    pub fn header(mut self, name: HeaderName, value: impl Into<HeaderValue>) -> ErrorResponse {
         self.headers.push((name, value.into()));
         self
     }
 }
 
-/// Tells the log which refusal an answer is.
+/// Tells the log which error an answer is.
 #[derive(Clone, Copy)]
 pub struct Code(pub &'static str);
 
-impl IntoResponse for Refusal {
+impl IntoResponse for ErrorResponse {
     fn into_response(self) -> Response {
         let mut error = json!({ "code": self.code, "message": self.message });
         for (member, value) in self.extra {

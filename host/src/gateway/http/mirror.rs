@@ -7,7 +7,7 @@
 use super::{
     Gateway,
     dispatch::{context, method},
-    error_response::Refusal,
+    error_response::ErrorResponse,
 };
 use crate::{
     capability::{
@@ -37,8 +37,8 @@ impl Gateway {
         shadow: Arc<Version>,
         path: &str,
         request: Request,
-        answered: Result<Response, Refusal>,
-    ) -> Result<Response, Refusal> {
+        answered: Result<Response, ErrorResponse>,
+    ) -> Result<Response, ErrorResponse> {
         let Ok(slot) = Arc::clone(&RUNNING).try_acquire_owned() else { return answered };
         let (response, expected) = match answered {
             Ok(response) => {
@@ -49,9 +49,9 @@ impl Gateway {
                 let expected = (head.status.as_u16(), bytes.clone());
                 (Ok(Response::from_parts(head, Body::from(bytes))), expected)
             }
-            Err(refusal) => {
-                let expected = (refusal.status.as_u16(), bytes::Bytes::new());
-                (Err(refusal), expected)
+            Err(error) => {
+                let expected = (error.status.as_u16(), bytes::Bytes::new());
+                (Err(error), expected)
             }
         };
         if expected.1.len() > MAX_COMPARED_BYTES {

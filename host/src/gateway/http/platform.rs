@@ -1,6 +1,6 @@
 //! Endpoints of the host itself: its state, and the description of the API.
 
-use super::{Gateway, Line, dispatch, error_response::Refusal};
+use super::{Gateway, Line, dispatch, error_response::ErrorResponse};
 use crate::{capability::bindings::http::Method as RouteMethod, runtime::registry::Slot, telemetry::timestamp};
 use axum::{
     http::{Method, StatusCode, request::Parts},
@@ -26,7 +26,7 @@ impl Gateway {
         parts: &Parts,
         path: &str,
         line: &mut Line,
-    ) -> Option<Result<Response, Refusal>> {
+    ) -> Option<Result<Response, ErrorResponse>> {
         if ![HEALTH, SERVICES, SERVICES_HEALTH, OPENAPI, DOCS].contains(&path) {
             return None;
         }
@@ -46,7 +46,7 @@ impl Gateway {
     /// Asks neither database nor Redis. 503 tells a balancer that this host
     /// answers nothing until it has caught up with the others.
     fn health(&self) -> Response {
-        let behind = self.fence.is_up();
+        let behind = self.fence.is_fenced();
         let mut response = super::json(&json!({
             "service": "shema",
             "status": if behind { "unhealthy" } else { "healthy" },

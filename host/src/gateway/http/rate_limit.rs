@@ -1,7 +1,7 @@
 //! What a client is told of its rate limits (contract 1.9): headers on each
 //! answer, and 429 when there is none left.
 
-use super::{Gateway, error_response::Refusal};
+use super::{Gateway, error_response::ErrorResponse};
 use crate::{
     capability::bindings::Route,
     runtime::method_name,
@@ -30,7 +30,7 @@ impl Gateway {
         body: &[u8],
         identity: Option<&Identity>,
         client: IpAddr,
-    ) -> Result<Admitted, Refusal> {
+    ) -> Result<Admitted, ErrorResponse> {
         let method = method_name(route.method);
         let asking = Asking { method, route: &route.path, params, body, identity, client };
         self.limiter.admit(asking).await.map_err(|exceeded| too_many(&exceeded))
@@ -40,8 +40,8 @@ impl Gateway {
     pub(super) async fn settle(
         &self,
         admitted: Admitted,
-        outcome: Result<Response, Refusal>,
-    ) -> Result<Response, Refusal> {
+        outcome: Result<Response, ErrorResponse>,
+    ) -> Result<Response, ErrorResponse> {
         let mut response = outcome.unwrap_or_else(IntoResponse::into_response);
         let standings = admitted.settle(&self.limiter, response.status().as_u16()).await;
         if let Some(headers) = headers(&standings) {
@@ -57,14 +57,14 @@ fn headers(standings: &[Standing]) -> Option<[(HeaderName, HeaderValue); 3]> {
     Some([(LIMIT, nearest.max.into()), (REMAINING, nearest.remaining().into()), (RESET, nearest.ends_at.into())])
 }
 
-fn too_many(exceeded: &Exceeded) -> Refusal {
+fn too_many(exceeded: &Exceeded) -> ErrorResponse {
     let seconds = exceeded.limit.seconds_left();
     let message = format!("Too many requests; try again in {seconds} seconds.");
-    let mut refusal = Refusal::new(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMIT_EXCEEDED", message)
+    let mut error = ErrorResponse::new(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMIT_EXCEEDED", message)
         .with("details", json!({ "retry_after": seconds }))
         .header(header::RETRY_AFTER, seconds);
     for (name, value) in headers(&exceeded.standings).into_iter().flatten() {
-        refusal = refusal.header(name, value);
+        error = error.header(name, value);
     }
-    refusal
+    error
 }

@@ -1,6 +1,6 @@
 //! From a request to a WebSocket.
 
-use super::{Gateway, Line, dispatch, error_response::Refusal};
+use super::{Gateway, Line, dispatch, error_response::ErrorResponse};
 use crate::{
     capability::{
         bindings::{
@@ -10,7 +10,7 @@ use crate::{
         sockets::connection::Connection,
     },
     gateway::{
-        listener::Place,
+        listener::ConnectionPermit,
         sockets::serve::{Opening, Served, serve},
     },
     runtime::Version,
@@ -49,12 +49,12 @@ impl Gateway {
         path: &str,
         client: IpAddr,
         line: &mut Line,
-    ) -> Result<Response, Refusal> {
+    ) -> Result<Response, ErrorResponse> {
         line.route = Some(path.to_owned());
         line.component = Some(version.label.clone());
         if !self.cors.admits(&parts.headers) {
             let message = "Pages of this origin may not open connections here.";
-            return Err(Refusal::new(StatusCode::FORBIDDEN, "AUTH_FORBIDDEN", message));
+            return Err(ErrorResponse::new(StatusCode::FORBIDDEN, "AUTH_FORBIDDEN", message));
         }
         let route = Route { method: Method::Get, path: path.to_owned(), access: Access::Optional };
         let caller = self.caller(parts, route.access, &version.component).await;
@@ -70,22 +70,22 @@ impl Gateway {
         path: &str,
         client: IpAddr,
         caller: Result<Identity, AuthError>,
-    ) -> Result<Response, Refusal> {
+    ) -> Result<Response, ErrorResponse> {
         if self.hub.count() >= self.max_sockets {
             let message = "Too many connections are open; try again in a moment.";
-            return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE", message));
+            return Err(ErrorResponse::new(StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE", message));
         }
         let frame_limit = version.frame_limit(path).unwrap_or_default();
         let (response, upgrade) = accept(parts).ok_or_else(|| {
             let message = "This path is for WebSocket connections: the request is not one that opens one.";
-            Refusal::new(StatusCode::BAD_REQUEST, "VALIDATION_ERROR", message)
+            ErrorResponse::new(StatusCode::BAD_REQUEST, "VALIDATION_ERROR", message)
                 .header(header::UPGRADE, HeaderValue::from_static("websocket"))
         })?;
         let slot = self.registry.slot(&version.component).ok_or_else(gone)?;
         let opening = Opening {
             path: parts.uri.path().to_owned(),
             query: parts.uri.query().unwrap_or_default().to_owned(),
-            headers: dispatch::told_headers(parts, &caller),
+            headers: dispatch::component_headers(parts, &caller),
         };
         let failure = version.failure_frame(path).unwrap_or_default();
         let connection = Connection::new(&version.component, path, client, frame_limit, failure);
@@ -94,9 +94,9 @@ impl Gateway {
         }
         let served = Served { hub: Arc::clone(&self.hub), slot, timing: self.timing, stop: self.stop.clone() };
         let connection = Arc::new(connection);
-        let place = parts.extensions.remove::<Place>();
+        let permit = parts.extensions.remove::<ConnectionPermit>();
         tokio::spawn(async move {
-            let _place = place;
+            let _permit = permit;
             // A client that is gone by now has seen nothing of a connection.
             if let Some(socket) = socket(upgrade, frame_limit).await {
                 serve(socket, connection, opening, served).await;
@@ -127,7 +127,7 @@ async fn socket(upgrade: OnUpgrade, frame_limit: usize) -> Option<Box<WebSocketS
     Some(Box::new(WebSocketStream::from_partially_read(stream, read, Role::Server, Some(config)).await))
 }
 
-fn gone() -> Refusal {
+fn gone() -> ErrorResponse {
     let message = "This part of the service is not available now.";
-    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE", message)
+    ErrorResponse::new(StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE", message)
 }

@@ -5,7 +5,7 @@
 //! gets the request as the client sent it, without credentials, and its answer
 //! goes to the client without what is the host's to say.
 
-use super::{Gateway, Line, REQUEST_ID, dispatch, error_response::Refusal};
+use super::{Gateway, Line, REQUEST_ID, dispatch, error_response::ErrorResponse};
 use crate::{
     capability::bindings::{
         Route,
@@ -58,7 +58,7 @@ impl Gateway {
         body: Bytes,
         origin: &Origin<'_>,
         line: &mut Line,
-    ) -> Result<Response, Refusal> {
+    ) -> Result<Response, ErrorResponse> {
         line.route = Some(format!("{}/*", origin.mount));
         let caller = self.caller(parts, Access::Optional, &version.component).await;
         let method = dispatch::method(&parts.method).unwrap_or(Method::Get);
@@ -81,7 +81,7 @@ pub async fn call(
     parts: &Parts,
     body: Bytes,
     origin: &Origin<'_>,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ErrorResponse> {
     let mut call = Call { _running: version.stats.begin(), started: Instant::now(), end: None, version };
     let (version, id) = (Arc::clone(&call.version), origin.request_id);
     let answer = match component.call(request(parts, body, origin)).await {
@@ -154,7 +154,7 @@ impl hyper::body::Body for Counted {
 /// The request as the guest sees it.
 fn request(parts: &Parts, body: Bytes, origin: &Origin<'_>) -> Request<Bytes> {
     let mut headers: HeaderMap =
-        parts.headers.iter().filter(|(name, _)| !dispatch::is_hosts(name.as_str())).map(owned).collect();
+        parts.headers.iter().filter(|(name, _)| !dispatch::is_reserved_header(name.as_str())).map(owned).collect();
     let mut set = |name, value: &str| {
         if let Ok(value) = HeaderValue::from_str(value) {
             headers.insert(name, value);
@@ -195,8 +195,9 @@ fn checked(mut answer: Response) -> Result<Response, String> {
     if !(200..=599).contains(&status) {
         return Err(format!("status {status}"));
     }
-    let guests =
-        |name: &HeaderName| GUEST_HEADERS.contains(name) || !(dispatch::is_hosts(name.as_str()) || *name == REQUEST_ID);
+    let guests = |name: &HeaderName| {
+        GUEST_HEADERS.contains(name) || !(dispatch::is_reserved_header(name.as_str()) || *name == REQUEST_ID)
+    };
     let headers = std::mem::take(answer.headers_mut());
     let headers = headers.iter().filter(|(name, _)| guests(name)).map(owned);
     *answer.headers_mut() = headers.collect();

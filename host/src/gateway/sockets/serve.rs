@@ -119,7 +119,7 @@ impl Task {
         let mut ping_at = heard + self.served.timing.heartbeat;
         loop {
             if self.calling.is_none() {
-                if self.connection.is_stranded() {
+                if self.connection.join_aborted() {
                     self.connection.close(code::FAILED, "the service failed");
                 }
                 if self.connection.closing().is_some() {

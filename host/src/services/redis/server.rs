@@ -15,9 +15,9 @@ use tokio::sync::{Notify, mpsc};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const COMMAND_TIMEOUT: Duration = Duration::from_millis(250);
 const BACK_OFF: Duration = Duration::from_millis(100);
-const LONGEST_BACK_OFF: Duration = Duration::from_secs(3);
+const MAX_BACK_OFF: Duration = Duration::from_secs(3);
 /// Finds out about a dead peer when there is no traffic that would.
-const PING_EVERY: Duration = Duration::from_secs(2);
+const PING_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Sums, and gives a new key its end; returns the sum and the milliseconds left.
 static INCREMENT: LazyLock<Script> = LazyLock::new(|| {
@@ -227,7 +227,7 @@ async fn keep_connected(client: Client, link: std::sync::Weak<Link>) {
                     tracing::warn!(%error, "Redis cannot be reached; going on without it");
                 }
                 tries = tries.saturating_add(1);
-                tokio::time::sleep(BACK_OFF.saturating_mul(tries).min(LONGEST_BACK_OFF)).await;
+                tokio::time::sleep(BACK_OFF.saturating_mul(tries).min(MAX_BACK_OFF)).await;
             }
         }
     }
@@ -236,7 +236,7 @@ async fn keep_connected(client: Client, link: std::sync::Weak<Link>) {
 /// Returns when the connection no longer answers.
 async fn drop_when_broken(link: &Link, mut connection: MultiplexedConnection) {
     loop {
-        let _ = tokio::time::timeout(PING_EVERY, link.broken.notified()).await;
+        let _ = tokio::time::timeout(PING_INTERVAL, link.broken.notified()).await;
         let answer: std::result::Result<String, RedisError> = redis::cmd("PING").query_async(&mut connection).await;
         if answer.is_err_and(|error| !is_refusal(&error)) {
             return;

@@ -17,7 +17,7 @@ use x509_parser::{pem::parse_x509_pem, prelude::X509Certificate};
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 /// Whatever the issuer says: so long, a key that it withdrew may still count.
-const LONGEST_MAX_AGE: Duration = Duration::from_secs(86_400);
+const MAX_AGE_LIMIT: Duration = Duration::from_secs(86_400);
 
 /// Why a signature does not count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,5 +119,5 @@ fn key_of(pem: &str) -> Option<DecodingKey> {
 fn max_age(headers: &[(String, String)]) -> Duration {
     let control = headers.iter().filter(|(name, _)| name == "cache-control").flat_map(|(_, value)| value.split(','));
     let seconds = control.filter_map(|part| part.trim().strip_prefix("max-age=")?.parse().ok()).next();
-    Duration::from_secs(seconds.unwrap_or(0)).min(LONGEST_MAX_AGE)
+    Duration::from_secs(seconds.unwrap_or(0)).min(MAX_AGE_LIMIT)
 }

@@ -1,6 +1,6 @@
 //! How far a connection is with each stream.
 
-use super::{Connection, Frame, Inner, QUEUE, TOO_SLOW};
+use super::{Connection, Frame, Inner, QUEUE_CAPACITY, TOO_SLOW};
 use crate::capability::bindings::sockets::Gap;
 
 
@@ -123,7 +123,7 @@ impl Inner {
             }
         }
         if keeps {
-            if self.kept.len() >= QUEUE {
+            if self.kept.len() >= QUEUE_CAPACITY {
                 self.close.get_or_insert((TOO_SLOW, "too much has happened meanwhile".to_owned()));
             } else {
                 self.kept.push(frame.clone());
@@ -153,7 +153,7 @@ impl Inner {
         }
         // It waits as what is in the queue does, only elsewhere.
         position.missed += 1;
-        if position.is_live && waiting + position.missed > QUEUE {
+        if position.is_live && waiting + position.missed > QUEUE_CAPACITY {
             self.close.get_or_insert((TOO_SLOW, "the client is too slow".to_owned()));
         }
         self.check(stream);

@@ -106,7 +106,7 @@ fn a_muted_stream_is_silent_until_it_is_taken_back() {
 fn a_client_that_lets_too_much_wait_is_closed() {
     let connection = connection();
     connection.opened();
-    for _ in 0..=QUEUE {
+    for _ in 0..=QUEUE_CAPACITY {
         connection.broadcast(&frame(None));
     }
     assert_eq!(connection.closing().map(|(code, _)| code), Some(TOO_SLOW));
@@ -116,7 +116,7 @@ fn a_client_that_lets_too_much_wait_is_closed() {
 fn deaf() -> Connection {
     let connection = connection();
     connection.opened();
-    for number in 1..=QUEUE as u64 / 2 {
+    for number in 1..=QUEUE_CAPACITY as u64 / 2 {
         connection.broadcast(&frame(Some(number)));
     }
     connection
@@ -125,7 +125,7 @@ fn deaf() -> Connection {
 #[test]
 fn what_a_client_misses_live_counts_as_what_waits_for_it() {
     let connection = deaf();
-    let first = QUEUE as u64 / 2;
+    let first = QUEUE_CAPACITY as u64 / 2;
     // One was overtaken; the others belong to the gap.
     for number in first + 2..=2 * first + 1 {
         connection.broadcast(&frame(Some(number)));
@@ -144,7 +144,7 @@ fn a_client_that_gets_what_it_misses_may_miss_it_again_and_again() {
     connection.broadcast(&frame(Some(1)));
     // What other hosts told was lost for a while: a jump is one frame.
     let mut last = 1;
-    for _ in 0..QUEUE {
+    for _ in 0..QUEUE_CAPACITY {
         last += 1000;
         connection.broadcast(&frame(Some(last)));
         connection.broadcast(&frame(Some(last + 1)));

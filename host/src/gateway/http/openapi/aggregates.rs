@@ -44,19 +44,19 @@ fn operation(aggregate: &Aggregate, components: &Description) -> Value {
     }
     let mut responses = json!({
         "200": schema::answer("Done", &object(envelope)),
-        "401": schema::refusal(&[
+        "401": schema::error(&[
             "AUTH_MISSING_TOKEN", "AUTH_INVALID_FORMAT", "AUTH_INVALID_TOKEN", "AUTH_TOKEN_EXPIRED",
             "AUTH_UNAUTHORIZED", "AUTH_NO_ROLE",
         ]),
-        "403": schema::refusal(&["AUTH_FORBIDDEN"]),
-        "404": schema::refusal(&missing),
-        "405": schema::refusal(&["METHOD_NOT_ALLOWED"]),
-        "429": schema::refusal(&["RATE_LIMIT_EXCEEDED"]),
-        "500": schema::refusal(&["INTERNAL_SERVER_ERROR"]),
-        "503": schema::refusal(&["DB_CONNECTION_ERROR"]),
+        "403": schema::error(&["AUTH_FORBIDDEN"]),
+        "404": schema::error(&missing),
+        "405": schema::error(&["METHOD_NOT_ALLOWED"]),
+        "429": schema::error(&["RATE_LIMIT_EXCEEDED"]),
+        "500": schema::error(&["INTERNAL_SERVER_ERROR"]),
+        "503": schema::error(&["DB_CONNECTION_ERROR"]),
     });
     if names().next().is_some() {
-        responses["400"] = schema::refusal(&["VALIDATION_ERROR"]);
+        responses["400"] = schema::error(&["VALIDATION_ERROR"]);
     }
     let id = json!({ "type": "string", "format": "uuid" });
     let parameters: Vec<Value> =

@@ -50,7 +50,7 @@ pub fn describe() -> impl Iterator<Item = (String, Map<String, Value>)> {
     ]
     .into_iter()
     .map(|(path, summary, mut responses)| {
-        responses["405"] = schema::refusal(&["METHOD_NOT_ALLOWED"]);
+        responses["405"] = schema::error(&["METHOD_NOT_ALLOWED"]);
         let name = path.trim_start_matches("/api").trim_matches('/').replace(['/', '.'], "-");
         let operation = json!({
             "operationId": format!("host.{name}"), "summary": summary, "tags": ["host"], "security": [],

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 /// The name of bearer tokens in the description of the API.
 pub const BEARER: &str = "bearer";
 
-/// What [`Refusal`](crate::gateway::http::error_response::Refusal) writes.
+/// What [`ErrorResponse`](crate::gateway::http::error_response::ErrorResponse) writes.
 pub fn failure() -> Value {
     let text = json!({ "type": "string" });
     let error =
@@ -23,7 +23,7 @@ pub fn answer(description: &str, schema: &Value) -> Value {
 }
 
 /// A refusal of the host with one of these codes.
-pub fn refusal(codes: &[&str]) -> Value {
+pub fn error(codes: &[&str]) -> Value {
     let code = json!({ "properties": { "error": { "properties": { "code": { "enum": codes } } } } });
     let schema = json!({ "allOf": [{ "$ref": "#/components/schemas/host.Failure" }, code] });
     answer(&codes.join(", "), &schema)

@@ -22,7 +22,7 @@ use std::{
 };
 
 /// `sun_path` of a Unix socket's address, less its final NUL.
-const LONGEST_SOCKET_PATH: usize = 107;
+const MAX_SOCKET_PATH: usize = 107;
 pub const SOCKET_NAME: &str = ".s.PGSQL.5432";
 
 /// The user that Postgres runs as.
@@ -113,7 +113,7 @@ fn name_of(uid: Uid) -> String {
 
 /// The cluster's directories, locked as long as this lives.
 #[derive(Debug)]
-pub struct Place {
+pub struct ClusterDirs {
     pub account: Account,
     pub home: PathBuf,
     /// Exists after [`make_socket_dir`].
@@ -121,8 +121,8 @@ pub struct Place {
     _lock: File,
 }
 
-impl Place {
-    pub fn open(dir: &Path) -> Result<Place> {
+impl ClusterDirs {
+    pub fn open(dir: &Path) -> Result<ClusterDirs> {
         fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
         let dir = dir.canonicalize().with_context(|| format!("cannot look at {}", dir.display()))?;
         let elsewhere = Path::new("/var/lib").join(short_name(&dir));
@@ -147,7 +147,7 @@ impl Place {
                  was made; remove both to start afresh."
             );
         }
-        Ok(Place { account, socket_dir: socket_dir(&home), home, _lock: lock })
+        Ok(ClusterDirs { account, socket_dir: socket_dir(&home), home, _lock: lock })
     }
 
     pub fn data(&self) -> PathBuf {
@@ -187,17 +187,17 @@ fn lock(home: &Path) -> Result<File> {
 
 /// The usual one is made anew at each start, lest it belong to the user that
 /// an earlier start chose; one under `/tmp` could be anybody's.
-pub fn make_socket_dir(place: &Place) -> Result<()> {
-    let dir = &place.socket_dir;
-    if dir.starts_with(&place.home) {
+pub fn make_socket_dir(dirs: &ClusterDirs) -> Result<()> {
+    let dir = &dirs.socket_dir;
+    if dir.starts_with(&dirs.home) {
         remove_all(dir).with_context(|| format!("cannot remove {}", dir.display()))?;
     }
-    place.account.own_dir(dir)
+    dirs.account.own_dir(dir)
 }
 
 fn socket_dir(home: &Path) -> PathBuf {
     let dir = home.join("socket");
-    if dir.join(SOCKET_NAME).as_os_str().len() > LONGEST_SOCKET_PATH {
+    if dir.join(SOCKET_NAME).as_os_str().len() > MAX_SOCKET_PATH {
         return Path::new("/tmp").join(short_name(home));
     }
     dir
