@@ -5,6 +5,7 @@ use super::{Deployer, Error};
 use crate::{
     config::{self, Config},
     runtime::routes,
+    services::crypto::sha256_hex,
 };
 
 /// Paths of the host's own, under which nothing can be mounted.
@@ -40,7 +41,8 @@ impl Deployer {
         component.mounts.sort();
         component.mounts.dedup();
         self.check_mounts(name, &component.mounts)?;
-        let fingerprint = format!("{component:?}");
+        // Not the text itself, which has the settings, secret ones among them.
+        let fingerprint = sha256_hex(format!("{component:?}").as_bytes());
         Ok(Configured { component, recorded_mounts, fingerprint })
     }
 

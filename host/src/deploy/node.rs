@@ -272,7 +272,6 @@ impl Deployer {
         }
         let (deployer, checking) = (Arc::clone(self), self.checking(&name, &id));
         tokio::spawn(async move {
-            let _checking = checking;
             let loaded = if fresh {
                 deployer.reload_with_current_grants(&name, &id).await
             } else {
@@ -283,6 +282,8 @@ impl Deployer {
                 let message = format!("This host cannot prepare {name}@{id}, which blocks its deploy: {problem}");
                 deployer.events.emit(Kind::Node, &name, Some(id.as_str()), message);
             }
+            // Before the others hear of it, upon which the version may go live.
+            drop(checking);
             if let Err(error) = deployer.table.prepared(&name, &id, problem.as_deref()).await {
                 tracing::warn!(component = name, "cannot tell the cluster that a version is prepared: {error}");
             }

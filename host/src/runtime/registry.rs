@@ -7,9 +7,9 @@
 
 use super::{Version, version_id::VersionId};
 use arc_swap::{ArcSwap, Guard};
+use sha2::{Digest, Sha256};
 use std::{
     collections::{BTreeMap, HashMap},
-    hash::{DefaultHasher, Hash, Hasher},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -78,7 +78,7 @@ impl Slot {
     pub fn choose(&self, who: impl FnOnce() -> String) -> Option<Arc<Version>> {
         let split = self.split.load();
         match &split.canary {
-            Some(canary) if !canary.shadow && bucket(&canary.version, &who()) < canary.percent => {
+            Some(canary) if !canary.shadow && bucket(&canary.version.id, &who()) < canary.percent => {
                 Some(Arc::clone(&canary.version))
             }
             _ => split.live.clone(),
@@ -96,12 +96,12 @@ impl Slot {
     }
 }
 
-/// A number below 100. Differs by version, so that it is not always the same
-/// clients who try what is new.
-fn bucket(version: &Version, who: &str) -> u8 {
-    let mut hasher = DefaultHasher::new();
-    (version.id.as_str(), who).hash(&mut hasher);
-    u8::try_from(hasher.finish() % 100).unwrap_or_default()
+/// A number below 100, the same on every host, whatever it was built with. Differs
+/// by version, so that it is not always the same clients who try what is new.
+fn bucket(version: &VersionId, client: &str) -> u8 {
+    let digest = Sha256::digest(format!("{version} {client}"));
+    let [a, b, c, d, ..]: [u8; 32] = digest.into();
+    u8::try_from(u32::from_be_bytes([a, b, c, d]) % 100).unwrap_or_default()
 }
 
 impl Loaded {
@@ -239,8 +239,22 @@ pub fn prefixes(path: &str) -> impl Iterator<Item = &str> {
 
 #[cfg(test)]
 mod tests {
-    use super::Registry;
+    use super::{Registry, VersionId, bucket};
     use std::collections::BTreeMap;
+
+    #[test]
+    fn a_client_is_in_the_same_bucket_on_every_host() {
+        let version = VersionId::parse("0123456789ab").expect("a version");
+        for (client, expected) in
+            [("127.0.0.1", 47), ("2001:db8::1", 40), ("6f1c8a52-3a3f-4b0e-9d0c-2f6d1f5a7b10", 81), ("", 80)]
+        {
+            assert_eq!(bucket(&version, client), expected, "{client}");
+        }
+        let other = VersionId::parse("ba9876543210").expect("a version");
+        assert_ne!(bucket(&version, "127.0.0.1"), bucket(&other, "127.0.0.1"));
+        let below_ten = (0..10_000).filter(|client| bucket(&version, &client.to_string()) < 10).count();
+        assert!((900..1_100).contains(&below_ten), "{below_ten} of 10,000 in a tenth");
+    }
 
     fn registry(components: &[(&str, &[&str])]) -> Registry {
         let registry = Registry::default();

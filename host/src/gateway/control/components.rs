@@ -5,8 +5,8 @@ use crate::{
     deploy::{self, Actor, Artifact, Outcome, Request, millis},
     gateway::listener::Peer,
     runtime::{
-        gate,
-        registry::{Loaded, Slot},
+        Version, gate,
+        registry::{Slot, Split},
         stats::Snapshot,
         version_id::VersionId,
     },
@@ -26,24 +26,67 @@ type Answer = Result<Response, Response>;
 
 /// `GET /v1/components`.
 pub async fn list(State(control): State<Arc<Control>>) -> Json<Value> {
+    let moments: Vec<Moment> = control.registry.slots().into_iter().map(|slot| Moment::of(&control, slot)).collect();
     let artifacts = control.deployer.artifacts().await;
-    let described = control.registry.slots().into_iter().filter_map(|slot| {
-        let own: Vec<&Artifact> = artifacts.iter().filter(|artifact| artifact.component == slot.name).collect();
-        describe(&control, &slot, &own)
+    let described = moments.iter().filter_map(|moment| {
+        let own = artifacts.iter().filter(|artifact| artifact.component == moment.slot.name);
+        describe(&control, moment, own)
     });
     Json(described.collect())
 }
 
+/// What is true of a component at one moment, so that its versions and shares
+/// belong together. Taken before the artifacts are read, which therefore have
+/// every version in it.
+struct Moment {
+    slot: Arc<Slot>,
+    checking: Vec<VersionId>,
+    split: Arc<Split>,
+    /// Versions with calls under way.
+    running: Vec<VersionId>,
+}
+
+impl Moment {
+    fn of(control: &Control, slot: Arc<Slot>) -> Moment {
+        let mut checking = control.deployer.being_checked(&slot.name);
+        let split = Arc::clone(&slot.split());
+        // A host that has told the others of its preparation may not have ended it.
+        checking.retain(|id| !split.uses(id));
+        let busy = |version: &&Arc<Version>| version.stats.running() > 0;
+        let running = slot.loaded().all().iter().filter(busy).map(|version| version.id.clone()).collect();
+        Moment { slot, checking, split, running }
+    }
+
+    /// A version's state, and its share of the clients in percent.
+    fn state(&self, artifact: &Artifact) -> (&'static str, u8) {
+        let id = &artifact.version;
+        let canary = self.split.canary.as_ref();
+        let share = canary.map_or(0, |canary| if canary.shadow { 0 } else { canary.percent });
+        if canary.is_some_and(|canary| canary.version.id == *id) {
+            return ("canary", share);
+        }
+        if self.split.live.as_ref().is_some_and(|live| live.id == *id) {
+            return ("live", 100_u8.saturating_sub(share));
+        }
+        let state = match artifact {
+            Artifact { refusal: Some(_), .. } => "refused",
+            _ if self.running.contains(id) => "draining",
+            Artifact { activated_at: Some(_), .. } => "retired",
+            _ => "ready",
+        };
+        (state, 0)
+    }
+}
+
 /// None: somebody has tried to deploy it, and nothing came of it.
-fn describe(control: &Control, slot: &Slot, artifacts: &[&Artifact]) -> Option<Value> {
-    let name = &slot.name;
+fn describe<'a>(control: &Control, moment: &Moment, artifacts: impl Iterator<Item = &'a Artifact>) -> Option<Value> {
+    let name = &moment.slot.name;
     let configured = control.deployer.configured(name);
-    let checking = control.deployer.being_checked(name);
+    let checking = moment.checking.iter();
     let mut versions: Vec<Value> =
-        checking.iter().map(|id| json!({ "version": id.as_str(), "state": "checking", "weight": 0 })).collect();
-    let loaded = slot.loaded();
-    versions.extend(artifacts.iter().filter(|artifact| !checking.contains(&artifact.version)).map(|artifact| {
-        let (state, weight) = state(slot, &loaded, artifact);
+        checking.map(|id| json!({ "version": id.as_str(), "state": "checking", "weight": 0 })).collect();
+    versions.extend(artifacts.filter(|artifact| !moment.checking.contains(&artifact.version)).map(|artifact| {
+        let (state, weight) = moment.state(artifact);
         json!({
             "version": artifact.version.as_str(),
             "state": state,
@@ -55,41 +98,18 @@ fn describe(control: &Control, slot: &Slot, artifacts: &[&Artifact]) -> Option<V
             "reason": artifact.refusal,
         })
     }));
-    drop(loaded);
     if versions.is_empty() && configured.is_none() {
         return None;
     }
-    let world = slot.live().map(|version| version.world());
     let configured = configured.unwrap_or_else(|| control.deployer.unnamed());
     Some(json!({
         "name": name,
         "mounts": control.registry.mounts(name),
-        "world": world,
+        "world": moment.split.live.as_ref().map(|version| version.world()),
         "versions": versions,
         "grants": configured.grants,
         "limits": configured.limits,
     }))
-}
-
-/// A version's state, and its share of the clients in percent.
-fn state(slot: &Slot, loaded: &Loaded, artifact: &Artifact) -> (&'static str, u8) {
-    let id = &artifact.version;
-    let split = slot.split();
-    let trial = split.canary.as_ref();
-    let share = trial.map_or(0, |canary| if canary.shadow { 0 } else { canary.percent });
-    if trial.is_some_and(|canary| canary.version.id == *id) {
-        return ("canary", share);
-    }
-    if split.live.as_ref().is_some_and(|live| live.id == *id) {
-        return ("live", 100_u8.saturating_sub(share));
-    }
-    let state = match artifact {
-        Artifact { refusal: Some(_), .. } => "refused",
-        _ if loaded.get(id).is_some_and(|version| version.stats.running() > 0) => "draining",
-        Artifact { activated_at: Some(_), .. } => "retired",
-        _ => "ready",
-    };
-    (state, 0)
 }
 
 /// `POST /v1/components/{name}/versions`.
