@@ -12,7 +12,10 @@ use axum::{
 };
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
-use sqlx::{PgPool, postgres::PgPoolOptions};
+use sqlx::{
+    FromRow, PgPool, Row,
+    postgres::{PgPoolOptions, PgRow},
+};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -44,7 +47,7 @@ struct Greeting {
     message: &'static str,
 }
 
-#[derive(Serialize, sqlx::FromRow)]
+#[derive(Serialize)]
 struct Course {
     id: Uuid,
     title: String,
@@ -59,6 +62,25 @@ struct Course {
     created_at: DateTime<Utc>,
     #[serde(serialize_with = "rfc3339")]
     updated_at: DateTime<Utc>,
+}
+
+// By hand, because the derive builds a second sqlx with a runtime and TLS.
+impl FromRow<'_, PgRow> for Course {
+    fn from_row(row: &PgRow) -> sqlx::Result<Course> {
+        Ok(Course {
+            id: row.try_get("id")?,
+            title: row.try_get("title")?,
+            description: row.try_get("description")?,
+            level: row.try_get("level")?,
+            instrument: row.try_get("instrument")?,
+            price_per_session: row.try_get("price_per_session")?,
+            duration_minutes: row.try_get("duration_minutes")?,
+            max_students: row.try_get("max_students")?,
+            is_active: row.try_get("is_active")?,
+            created_at: row.try_get("created_at")?,
+            updated_at: row.try_get("updated_at")?,
+        })
+    }
 }
 
 #[derive(Serialize)]

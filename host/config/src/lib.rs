@@ -6,6 +6,9 @@
 //! returns is all there is to know. A bad value stops the start with a
 //! sentence that names the key.
 
+// The host answers hostile input; a panic would be somebody else's lost request.
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::todo))]
+
 mod access;
 mod file;
 mod origin;
@@ -31,7 +34,7 @@ use std::{
 };
 
 /// The operator's file as it ships: used when there is no `host/host.toml`.
-const BUILT_IN_FILE: &str = include_str!("../host.toml");
+const BUILT_IN_FILE: &str = include_str!("../../host.toml");
 const DEVELOPMENT_ORIGINS: &str = "http://localhost:3000,http://localhost:5173";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Access tokens of the operator's service account at a cloud provider, by a
 //! signed assertion (RFC 7523). The private key stays here.
 
-use crate::services::{
+use crate::{
     crypto::unix_time,
     http_client::{Client, Request},
 };

@@ -14,6 +14,9 @@
 //! - `binaries`: finding `postgres` and `initdb`, or installing them.
 //! - `server`: `initdb`, the postmaster's command line, what a crash left behind.
 
+// The host answers hostile input; a panic would be somebody else's lost request.
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::todo))]
+
 mod binaries;
 mod cluster_dirs;
 mod server;

@@ -12,7 +12,7 @@ use super::{
     redis::{Counter, Store},
     tokens::{Identity, User},
 };
-use crate::config::{RateCallers, RateCount, RateKey, RateLimit};
+use config::{RateCallers, RateCount, RateKey, RateLimit};
 use futures_util::future::join_all;
 use std::{
     collections::HashMap,

@@ -6,13 +6,14 @@
 //! a call that is cut off in the middle cannot leave a half-read answer or an
 //! open transaction to the next borrower.
 
-use crate::config::Limits;
 use anyhow::{Context, Result, bail};
+use config::Limits;
 use deadpool::managed::{self, Manager, Metrics, QueueMode, RecycleError, RecycleResult};
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use sqlx::{
-    AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection,
+    AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, SqlSafeStr, SqlStr,
+    migrate::{Migration, MigrationType, Migrator},
     postgres::{PgConnectOptions, PgDatabaseError},
 };
 use std::{
@@ -298,6 +299,22 @@ fn password(role: &str, secret: &str) -> String {
     mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// Name and text of each file of `migrations/`, from the build script.
+const MIGRATIONS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/migrations.rs"));
+
+/// As sqlx' own macro reads them, which would build a second sqlx with a runtime
+/// and TLS into the compiler.
+fn migrator() -> Result<Migrator> {
+    let read = |(name, sql): &(&'static str, &'static str)| {
+        let (version, rest) = name.split_once('_').with_context(|| format!("migrations/{name}.sql has no number"))?;
+        let version = version.parse().with_context(|| format!("migrations/{name}.sql has no number"))?;
+        let no_transaction = sql.starts_with("-- no-transaction");
+        let sql = SqlStr::from_static(sql);
+        Ok(Migration::new(version, rest.replace('_', " ").into(), MigrationType::Simple, sql, no_transaction))
+    };
+    Ok(Migrator::with_migrations(MIGRATIONS.iter().map(read).collect::<Result<_>>()?))
+}
+
 /// Waits for the database and makes sure that it exists, is new enough, and
 /// has all migrations (or applies them).
 pub async fn prepare(options: &PgConnectOptions, migrate: bool) -> Result<()> {
@@ -309,7 +326,7 @@ pub async fn prepare(options: &PgConnectOptions, migrate: bool) -> Result<()> {
     if version < 140_000 {
         bail!("the database is PostgreSQL {}, and 14 or newer is needed", version / 10_000);
     }
-    let migrator = sqlx::migrate!("../migrations");
+    let migrator = migrator()?;
     if migrate {
         let started = Instant::now();
         migrator.run(&mut connection).await.map_err(explain_migration)?;
@@ -378,5 +395,3 @@ pub async fn create_if_missing(cluster: PgConnectOptions, name: &str) -> Result<
     connection.close().await?;
     Ok(cluster.database(name))
 }
-
-use sqlx::SqlSafeStr;

@@ -4,7 +4,7 @@
 //! Only the signature is judged here. What the token says, and whether it is
 //! meant for us, is the component's to judge.
 
-use crate::services::http_client::{Client, Request};
+use crate::http_client::{Client, Request};
 use jsonwebtoken::{Algorithm, DecodingKey};
 use std::{
     collections::{BTreeMap, HashMap},

@@ -226,7 +226,7 @@ mod tests {
     #[tokio::test]
     async fn lines_about_a_component_are_kept_and_told_on() {
         let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(Recent));
-        let label = axum::http::HeaderValue::from_static("one@abc");
+        let label = reqwest::header::HeaderValue::from_static("one@abc");
         tracing::info!("about nobody");
         tracing::info!(component = Option::<&str>::None, "about nobody");
         tracing::warn!(component = ?label, ms = 12, "it is \"late\"");

@@ -1,13 +1,17 @@
-//! What the host itself stands on: Postgres, Redis, keys, HTTP to the outside.
-//! Nothing here knows of WebAssembly.
+//! What the host itself stands on: Postgres, Redis, keys, HTTP to the outside,
+//! and its logs. Nothing here knows of WebAssembly, so its tests build in seconds.
 //!
-//! - `database`: pools of connections, migrations; `leader`: which host of a
+//! - [`telemetry`]: logs, and events for operators. It knows nothing of the rest.
+//! - [`database`]: pools of connections, migrations; [`leader`]: which host of a
 //!   cluster does what only one may do.
-//! - `redis`: a server, or its stand-in.
-//! - `tokens`: who is asking; `crypto`: hashes and keys.
-//! - `rate_limit`: how many requests somebody may send.
-//! - `outbox`: ships committed events.
-//! - `http_client`: requests to the outside.
+//! - [`redis`]: a server, or its stand-in.
+//! - [`tokens`]: who is asking; [`crypto`]: hashes and keys.
+//! - [`rate_limit`]: how many requests somebody may send.
+//! - [`outbox`]: ships committed events.
+//! - [`http_client`]: requests to the outside.
+
+// The host answers hostile input; a panic would be somebody else's lost request.
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::todo))]
 
 pub mod crypto;
 pub mod database;
@@ -17,10 +21,11 @@ pub mod outbox;
 pub mod patterns;
 pub mod rate_limit;
 pub mod redis;
+pub mod telemetry;
 pub mod tokens;
 
-use crate::telemetry::operator_events::OperatorEvents;
 use std::sync::Arc;
+use telemetry::operator_events::OperatorEvents;
 
 /// One of each, for the whole host.
 pub struct Services {

@@ -2,10 +2,8 @@
 //! by which services show who they are (contract 1.7).
 
 use super::AuthError;
-use crate::{
-    config::Config,
-    services::crypto::{hmac_sha256_of, unix_time},
-};
+use crate::crypto::{hmac_sha256_of, unix_time};
+use config::Config;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -190,8 +188,9 @@ impl Signer {
             ..claims(&self.access, access_expires_at)
         };
         let refresh = claims(&self.refresh, refresh_expires_at);
-        let sign =
-            |claims: &Claims, keys: &Keys| jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &keys.encoding);
+        let sign = |claims: &Claims<'_>, keys: &Keys| {
+            jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &keys.encoding)
+        };
         let refresh_token = sign(&refresh, &self.refresh)?;
         Ok(TokenPair {
             access_token: sign(&access, &self.access)?,

@@ -6,9 +6,9 @@
 pub mod operator_events;
 pub mod recent_logs;
 
-use crate::config::LogFormat;
 use anyhow::{Context, Result};
 use chrono::{SecondsFormat, Utc};
+use config::LogFormat;
 use recent_logs::Recent;
 use std::io::{self, IsTerminal};
 use tracing_subscriber::{EnvFilter, Layer, fmt, layer::SubscriberExt, util::SubscriberInitExt};

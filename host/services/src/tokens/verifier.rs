@@ -6,7 +6,7 @@
 //! open: what cannot be looked up is an error.
 
 use super::{Signer, login::Login, signer::AccessClaims};
-use crate::services::{crypto::sha256_hex, database::Pool, redis::Store};
+use crate::{crypto::sha256_hex, database::Pool, redis::Store};
 use std::{sync::Arc, time::Duration};
 
 const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(5);
