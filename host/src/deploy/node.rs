@@ -188,7 +188,7 @@ impl Deployer {
             match (before.get(id).map(|(_, fenced)| *fenced), *fenced) {
                 (None, false) => tell(at, "has joined the cluster."),
                 (Some(false), true) => {
-                    tell(at, "was not seen for some seconds and is fenced: changes go on without it.")
+                    tell(at, "was not seen for some seconds and is fenced: changes go on without it.");
                 }
                 (Some(true), false) => tell(at, "is back."),
                 _ => (),

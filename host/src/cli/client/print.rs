@@ -156,7 +156,7 @@ mod tests {
     fn a_change_is_told_with_its_times_and_differences() {
         let told = change(
             &Change {
-                component: "course".into(),
+                component: "orders".into(),
                 version: "abcdef012345".into(),
                 state: "live".into(),
                 check_ms: Some(104.4),
@@ -168,7 +168,7 @@ mod tests {
             },
             PLAIN,
         );
-        let expected = "course@abcdef012345 is live.\n  \
+        let expected = "orders@abcdef012345 is live.\n  \
              checked in 104 ms, compiled in 1.9 s, live in 35 µs, on 2 nodes\n  \
              routes        + GET /api/x\n                - GET /api/y\n";
         assert_eq!(told, expected);

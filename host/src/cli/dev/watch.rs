@@ -132,9 +132,9 @@ mod tests {
             note(Path::new(path), &mut changes);
             changes
         };
-        let course = Changes { components: BTreeSet::from(["course".into()]), ..Changes::default() };
-        assert_eq!(of("components/course/src/lib.rs"), course);
-        assert_eq!(of("components/course"), course);
+        let orders = Changes { components: BTreeSet::from(["orders".into()]), ..Changes::default() };
+        assert_eq!(of("components/orders/src/lib.rs"), orders);
+        assert_eq!(of("components/orders"), orders);
         for shared in ["components/sdk/src/lib.rs", "wit/world.wit", "Cargo.toml"] {
             assert_eq!(of(shared), Changes::all(), "{shared}");
         }
@@ -142,8 +142,8 @@ mod tests {
         for other in [
             "components",
             "Cargo.lock",
-            "components/course/src/.lib.rs.swp",
-            "components/course/src/lib.rs~",
+            "components/orders/src/.lib.rs.swp",
+            "components/orders/src/lib.rs~",
             "host/src",
         ] {
             assert_eq!(of(other), Changes::default(), "{other}");

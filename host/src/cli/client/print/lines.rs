@@ -50,8 +50,8 @@ mod tests {
 
     #[test]
     fn a_line_begins_with_what_people_look_for() {
-        let line = r#"{"timestamp":"2025-10-15T08:00:01.250Z","level":"WARN","target":"component","component":"course","message":"late","ms":12}"#;
-        assert_eq!(log_line(line, Paint(false)), "08:00:01.250 WARN  course late ms=12");
+        let line = r#"{"timestamp":"2025-10-15T08:00:01.250Z","level":"WARN","target":"component","component":"orders","message":"late","ms":12}"#;
+        assert_eq!(log_line(line, Paint(false)), "08:00:01.250 WARN  orders late ms=12");
         assert_eq!(log_line("no JSON", Paint(false)), "no JSON");
     }
 

@@ -126,7 +126,7 @@ mod tests {
     fn each_version_that_matters_has_a_line_under_its_component() {
         let version = |name: &str, state: &str, weight: u8| json!({ "version": name, "state": state, "weight": weight, "size_bytes": 831_488 });
         let components = json!([
-            { "name": "course", "mounts": ["/api/courses", "/api/rooms"], "versions": [
+            { "name": "orders", "mounts": ["/api/orders", "/api/rooms"], "versions": [
                 version("d", "canary", 0), version("c", "canary", 5), version("b", "live", 95), version("a", "retired", 0),
             ] },
             { "name": "cs", "mounts": ["/api/cs"], "versions": [] },
@@ -135,7 +135,7 @@ mod tests {
         let health = json!({ "database": "up", "redis": "down" });
         let expected = "\
 COMPONENT  VERSION  STATE    SHARE   SINCE  SIZE     MOUNTS
-course     d        canary   shadow  -      812 KiB  /api/courses, /api/rooms
+orders     d        canary   shadow  -      812 KiB  /api/orders, /api/rooms
            c        canary   5 %     -      812 KiB
            b        live     95 %    -      812 KiB
 cs         -        missing  -       -      -        /api/cs
