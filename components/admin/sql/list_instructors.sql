@@ -1,11 +1,7 @@
-select
-    p.user_id, u.full_name, p.bio, p.specialization, p.experience_years, u.avatar_url,
-    p.created_at, p.updated_at, u.email, u.phone_number, u.wa_number
-from public.instructor_profiles p
-join public.users u on u.id = p.user_id
-where u.role = 'instructor' and u.deleted_at is null
-  and ($1::text is null or u.full_name ilike $1 or p.bio ilike $1)
+select i.*
+from public.instructor_details i
+where ($1::text is null or i.full_name ilike $1 or i.bio ilike $1)
   and ($2::text is null
-       or exists (select from unnest(p.specialization) as s (subject) where lower(s.subject) = lower($2)))
-order by u.full_name, p.user_id
+       or exists (select from unnest(i.specialization) as s (subject) where lower(s.subject) = lower($2)))
+order by i.full_name, i.user_id
 limit $3 offset $4

@@ -117,7 +117,8 @@ pub fn ensure_student_profile(_: &Transaction, id: &UserId) -> Result<(), Error>
 
 pub fn insert_profile(_: &Transaction, id: &UserId, new: &NewProfile) -> Result<Entry, Error> {
     let params = params![id, new.bio, new.specialization, new.experience_years];
-    database::one(include_str!("../sql/insert_profile.sql"), &params)
+    database::execute(include_str!("../sql/insert_profile.sql"), &params)?;
+    database::one(include_str!("../sql/find_instructor.sql"), &params![id])
 }
 
 pub fn find_instructor(id: &UserId) -> Result<Option<Entry>, Error> {

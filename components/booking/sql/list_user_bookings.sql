@@ -1,22 +1,5 @@
--- An overdue booking is an expired one, swept or not.
-select
-    b.id, b.registration_number, b.course_id, b.user_id, s.status,
-    b.applicant_full_name, b.applicant_email, b.applicant_wa_number,
-    b.experience_level, b.time_preferences, b.preferred_days, b.preferred_time_range,
-    b.start_date_target, b.guardian_name, b.guardian_wa_number, b.instrument_owned, b.notes,
-    b.referral_source, b.first_choice_slot_id, b.second_choice_slot_id, b.confirmed_slot_id,
-    b.rejection_reason, b.created_at, b.updated_at, b.expires_at, b.confirmed_at, b.rejected_at,
-    c.title as course_title, c.level as course_level, c.instrument as course_instrument,
-    c.price_per_session as course_price_per_session
-from booking.bookings b
-join course.courses c on c.id = b.course_id
-cross join lateral (
-    select case
-        when b.status = 'pending' and b.expires_at <= now() then 'expired'
-        else b.status
-    end as status
-) s
-where b.user_id = $1
-  and ($2::booking.booking_status is null or s.status = $2)
+select b.*
+from booking.listed_bookings b
+where b.user_id = $1 and ($2::booking.booking_status is null or b.status = $2)
 order by b.created_at desc, b.id desc
 limit $3 offset $4

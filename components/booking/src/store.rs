@@ -94,7 +94,8 @@ pub fn insert_booking(_: &Transaction, draft: &Draft, hours: i64) -> Result<Book
         draft.has_consented,
         hours,
     ];
-    database::one(include_str!("../sql/insert_booking.sql"), &params)
+    let id: BookingId = database::scalar(include_str!("../sql/insert_booking.sql"), &params)?;
+    database::one(include_str!("../sql/find_booking.sql"), &params![id])
 }
 
 // Bookings that are there.
@@ -133,7 +134,8 @@ pub fn expire_booking(_: &Transaction, id: &BookingId) -> Result<(), Error> {
 }
 
 pub fn reject_booking(_: &Transaction, id: &BookingId, by: &Uuid, rejection: &Rejection) -> Result<Booking, Error> {
-    database::one(include_str!("../sql/reject_booking.sql"), &params![id, by, rejection.reason])
+    database::execute(include_str!("../sql/reject_booking.sql"), &params![id, by, rejection.reason])?;
+    database::one(include_str!("../sql/find_booking.sql"), &params![id])
 }
 
 pub fn confirm_booking(
@@ -143,7 +145,8 @@ pub fn confirm_booking(
     student: &UserId,
     slot: Option<&ScheduleId>,
 ) -> Result<Booking, Error> {
-    database::one(include_str!("../sql/confirm_booking.sql"), &params![id, by, student, slot])
+    database::execute(include_str!("../sql/confirm_booking.sql"), &params![id, by, student, slot])?;
+    database::one(include_str!("../sql/find_booking.sql"), &params![id])
 }
 
 /// At most `batch` overdue bookings, which are then expired.

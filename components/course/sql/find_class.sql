@@ -1,4 +1,3 @@
-select s.id, c.title as course_title, s.start_time, s.end_time
-from course.class_schedules s
-join course.courses c on c.id = s.course_id
+select s.id, s.course_title, s.start_time, s.end_time
+from course.schedule_details s
 where s.id = $1

@@ -1,18 +1,4 @@
-with s as (
-    insert into course.class_schedules
-        (course_id, instructor_id, room_id, start_time, end_time, max_attendees, created_by)
-    values ($1, $2, $3, $4, $5, $6, $7)
-    returning *
-)
-select
-    s.id, s.course_id, s.instructor_id, s.room_id,
-    c.title as course_title, c.level as course_level, c.instrument as course_instrument,
-    u.full_name as instructor_full_name,
-    r.name as room_name, r.capacity as room_capacity,
-    s.start_time, s.end_time, s.max_attendees, s.current_attendees,
-    s.max_attendees - s.current_attendees as available_slots,
-    s.created_at, s.updated_at
-from s
-join course.courses c on c.id = s.course_id
-join public.users u on u.id = s.instructor_id
-join course.rooms r on r.id = s.room_id
+insert into course.class_schedules as s
+    (course_id, instructor_id, room_id, start_time, end_time, max_attendees, created_by)
+values ($1, $2, $3, $4, $5, $6, $7)
+returning s.id

@@ -140,12 +140,14 @@ pub fn list_conflicts(plan: &Plan, except: Option<&ScheduleId>) -> Result<Vec<Co
 
 pub fn insert_schedule(_: &Transaction, plan: &Plan, seats: i64, by: &Uuid) -> Result<Schedule, Error> {
     let params = params![plan.course_id, plan.instructor_id, plan.room_id, plan.start_time, plan.end_time, seats, by];
-    database::one(include_str!("../sql/insert_schedule.sql"), &params)
+    let id: ScheduleId = database::scalar(include_str!("../sql/insert_schedule.sql"), &params)?;
+    database::one(include_str!("../sql/find_schedule.sql"), &params![id])
 }
 
 pub fn update_schedule(_: &Transaction, id: &ScheduleId, plan: &Plan, seats: i64) -> Result<Schedule, Error> {
     let params = params![id, plan.course_id, plan.instructor_id, plan.room_id, plan.start_time, plan.end_time, seats];
-    database::one(include_str!("../sql/update_schedule.sql"), &params)
+    database::execute(include_str!("../sql/update_schedule.sql"), &params)?;
+    database::one(include_str!("../sql/find_schedule.sql"), &params![id])
 }
 
 /// False if there is no such schedule, or if somebody sits in it.
@@ -178,7 +180,8 @@ pub fn insert_attendance(
     by: &Uuid,
 ) -> Result<Attendance, Error> {
     let params = params![new.schedule_id, new.booking_id, booking.user_id, status, new.notes, by];
-    database::one(include_str!("../sql/insert_attendance.sql"), &params)
+    database::execute(include_str!("../sql/insert_attendance.sql"), &params)?;
+    database::one(include_str!("../sql/find_attendance.sql"), &params![new.schedule_id, new.booking_id])
 }
 
 pub fn lock_attendance(_: &Transaction, schedule: &ScheduleId, booking: &BookingId) -> Result<Option<Mark>, Error> {
@@ -197,7 +200,8 @@ pub fn update_attendance(
     notes: &Option<String>,
     by: &Uuid,
 ) -> Result<Attendance, Error> {
-    database::one(include_str!("../sql/update_attendance.sql"), &params![schedule, booking, status, notes, by])
+    database::execute(include_str!("../sql/update_attendance.sql"), &params![schedule, booking, status, notes, by])?;
+    database::one(include_str!("../sql/find_attendance.sql"), &params![schedule, booking])
 }
 
 pub fn list_rooms(page: Page) -> Result<Vec<Room>, Error> {
