@@ -18,17 +18,31 @@ mod store;
 
 use domain::{
     sessions::{CHAT_ALREADY_ASSIGNED, CHAT_SESSION_CLOSED, CHAT_SESSION_NOT_FOUND},
-    token::{CHAT_FORBIDDEN, CHAT_TOKEN_MISSING, HEADER, READER_REFUSALS},
+    token::{CHAT_FORBIDDEN, CHAT_TOKEN_MISSING, HEADER},
 };
 use handlers::{demo, desk, guest, tasks};
 use sdk::{
+    Code,
     Role::Admin,
-    codes::{INVALID_USER_ROLE, NOT_FOUND},
+    codes::{self, INVALID_USER_ROLE, NOT_FOUND},
     route::{
         Access::{Internal, Optional, Public, Roles},
         Route, get, patch, post,
     },
 };
+
+/// What a request to read a session is refused with, as its guest or as an admin.
+const READER_REFUSALS: [Code; 9] = [
+    codes::AUTH_INVALID_FORMAT,
+    codes::AUTH_INVALID_TOKEN,
+    codes::AUTH_TOKEN_EXPIRED,
+    codes::AUTH_UNAUTHORIZED,
+    codes::AUTH_NO_ROLE,
+    codes::AUTH_FORBIDDEN,
+    CHAT_TOKEN_MISSING,
+    CHAT_FORBIDDEN,
+    CHAT_SESSION_NOT_FOUND,
+];
 
 sdk::component!(routes, sockets = sockets);
 

@@ -11,6 +11,7 @@ mod enter;
 mod envelope;
 mod pace;
 mod presence;
+mod refusal;
 mod replay;
 mod resume;
 mod state;
@@ -18,6 +19,7 @@ mod talk;
 
 use crate::rooms::{self, Told};
 use envelope::Envelope;
+use refusal::{close, refuse, send_error};
 use sdk::{
     Code, Error, Role, codes,
     sockets::{Connection, Endpoint, Event},
@@ -25,28 +27,14 @@ use sdk::{
 use serde_json::json;
 use state::{State, Who};
 
-/// Of frames from clients. Only the first may be longer, because an admin tells
-/// with it what was seen of all sessions.
-const MAX_FRAME_BYTES: u32 = 16 << 10;
+/// The first frame may be longer than those after it
+/// ([`enter::MAX_FRAME_BYTES`]), because with it an admin lists what was seen of
+/// all sessions.
 const MAX_FIRST_FRAME_BYTES: u32 = 256 << 10;
-/// Frames that are none, until the connection ends.
+/// With so many malformed frames the connection ends.
 const MAX_MALFORMED: u32 = 3;
 
 const INVALID_FRAME: Code = Code::new(400, "INVALID_FRAME");
-const UNKNOWN_TYPE: Code = Code::new(400, "UNKNOWN_TYPE");
-
-/// Close codes.
-mod close {
-    pub const TOO_LARGE: u16 = 1009;
-    pub const INTERNAL: u16 = 1011;
-    pub const MALFORMED: u16 = 4400;
-    pub const UNAUTHENTICATED: u16 = 4401;
-    pub const FORBIDDEN: u16 = 4403;
-    pub const UNKNOWN_SESSION: u16 = 4404;
-    pub const TIMEOUT: u16 = 4408;
-    pub const SESSION_CLOSED: u16 = 4409;
-    pub const RATE_LIMITED: u16 = 4429;
-}
 
 pub fn endpoints() -> Vec<Endpoint> {
     let failure =
@@ -101,7 +89,7 @@ fn hear(connection: &Connection, before: State, who: &Who, text: &str) {
             Ok(Some((kind, data))) => connection.send(&rooms::frame(kind, &data, frame.id.as_deref())),
             Ok(None) => {}
             Err(error) => {
-                say_no(connection, &error, frame.id.as_deref());
+                send_error(connection, &error, frame.id.as_deref());
                 let retry_after = error.details().and_then(|details| details["retry_after"].as_u64());
                 if let Some(seconds) = retry_after.filter(|_| error.code() == codes::RATE_LIMIT_EXCEEDED)
                     && state.refusals.end_with(pace::now(), seconds)
@@ -117,7 +105,7 @@ fn hear(connection: &Connection, before: State, who: &Who, text: &str) {
 }
 
 fn malformed(connection: &Connection, state: State, id: Option<&str>) -> State {
-    say_no(connection, &Error::new(INVALID_FRAME, "This is no frame of the chat"), id);
+    send_error(connection, &Error::new(INVALID_FRAME, "This is no frame of the chat"), id);
     let malformed = state.malformed + 1;
     if malformed >= MAX_MALFORMED {
         connection.close(close::MALFORMED, "too many invalid frames");
@@ -129,23 +117,4 @@ fn keep(connection: &Connection, state: &State) {
     if let Err(error) = connection.set_state(state) {
         refuse(connection, &error, None);
     }
-}
-
-/// Tells of an error; the connection stays.
-fn say_no(connection: &Connection, error: &Error, id: Option<&str>) {
-    connection.send(&rooms::frame("error", &sdk::sockets::refusal(error), id));
-}
-
-/// Tells of an error, and ends the connection.
-fn refuse(connection: &Connection, error: &Error, id: Option<&str>) {
-    say_no(connection, error, id);
-    let (code, reason) = match error.code() {
-        codes::VALIDATION_ERROR => (close::MALFORMED, "malformed"),
-        codes::RATE_LIMIT_EXCEEDED => (close::RATE_LIMITED, "too many requests"),
-        crate::domain::sessions::CHAT_SESSION_NOT_FOUND => (close::UNKNOWN_SESSION, "unknown session"),
-        Code { status: 401, .. } => (close::UNAUTHENTICATED, "not authenticated"),
-        Code { status: 403, .. } => (close::FORBIDDEN, "forbidden"),
-        _ => (close::INTERNAL, "internal error"),
-    };
-    connection.close(code, reason);
 }

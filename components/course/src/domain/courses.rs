@@ -1,9 +1,7 @@
 //! What is taught.
 
-use super::{CourseId, schedules::Schedule};
-use schemars::JsonSchema;
+use super::CourseId;
 use sdk::{Amount, Code, Error, Int, Item, Money, Patch, Problem, Text, Timestamp, choice, request, row};
-use serde::Serialize;
 use serde_json::json;
 
 pub const COURSE_NOT_FOUND: Code = Code::new(404, "COURSE_NOT_FOUND");
@@ -50,14 +48,6 @@ row! {
 
 impl Item for Course {
     const PLURAL: &'static str = "courses";
-}
-
-#[derive(JsonSchema, Serialize)]
-pub struct CourseDetail {
-    #[serde(flatten)]
-    pub course: Course,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub upcoming_schedules: Option<Vec<Schedule>>,
 }
 
 pub type Title = Text<1, 255>;

@@ -1,9 +1,7 @@
 //! Where it is taught.
 
 use super::{RoomId, ScheduleId};
-use schemars::JsonSchema;
 use sdk::{Code, Error, Int, Item, List, Patch, Text, Timestamp, request, row};
-use serde::Serialize;
 
 pub const ROOM_IN_USE: Code = Code::new(409, "ROOM_IN_USE");
 
@@ -31,13 +29,6 @@ row! {
 
 impl Item for Room {
     const PLURAL: &'static str = "rooms";
-}
-
-#[derive(JsonSchema, Serialize)]
-pub struct RoomDetail {
-    #[serde(flatten)]
-    pub room: Room,
-    pub upcoming_schedules: Vec<RoomClass>,
 }
 
 pub type Name = Text<2, 100>;

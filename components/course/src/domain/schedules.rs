@@ -2,15 +2,12 @@
 
 use super::{
     CourseId, RoomId, ScheduleId, UserId,
-    attendance::Attendance,
     courses::{self, Level},
     is_period, rooms,
 };
-use schemars::JsonSchema;
 use sdk::{
     Code, Error, Flaw, Int, Item, Patch, Problem, Problems, Result, Role, Since, Timestamp, Until, codes, request, row,
 };
-use serde::Serialize;
 use serde_json::json;
 
 pub const COURSE_INACTIVE: Code = Code::new(400, "COURSE_INACTIVE");
@@ -97,13 +94,6 @@ row! {
 
 impl Item for Schedule {
     const PLURAL: &'static str = "schedules";
-}
-
-#[derive(JsonSchema, Serialize)]
-pub struct ScheduleDetail {
-    #[serde(flatten)]
-    pub schedule: Schedule,
-    pub attendees: Vec<Attendance>,
 }
 
 pub type Seats = Int<1, { i32::MAX as i64 }>;

@@ -3,13 +3,22 @@
 use crate::{
     domain::{
         CourseId,
-        courses::{self, Course, CourseChanges, CourseDetail, CourseFilter, CourseInclusion, NewCourse},
+        courses::{self, Course, CourseChanges, CourseFilter, CourseInclusion, NewCourse},
+        schedules::Schedule,
     },
     store,
 };
 use schemars::JsonSchema;
 use sdk::{Ack, Body, Call, Created, Data, Listing, Page, Path, Query, Result};
 use serde::Serialize;
+
+#[derive(JsonSchema, Serialize)]
+pub struct CourseDetail {
+    #[serde(flatten)]
+    course: Course,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upcoming_schedules: Option<Vec<Schedule>>,
+}
 
 /// CRS-6.
 #[derive(JsonSchema, Serialize)]

@@ -3,14 +3,23 @@
 use crate::{
     domain::{
         RoomId,
-        rooms::{self, NewRoom, Room, RoomChanges, RoomDetail},
+        rooms::{self, NewRoom, Room, RoomChanges, RoomClass},
     },
     store,
 };
+use schemars::JsonSchema;
 use sdk::{
     Ack, Body, Call, Created, Data, Error, Id, Listing, Page, Path, Result,
     database::{self, transaction},
 };
+use serde::Serialize;
+
+#[derive(JsonSchema, Serialize)]
+pub struct RoomDetail {
+    #[serde(flatten)]
+    room: Room,
+    upcoming_schedules: Vec<RoomClass>,
+}
 
 pub fn list(_: &Call, page: Page) -> Result<Data<Listing<Room>>> {
     let listing = Listing::read(page, || store::list_rooms(page), store::count_rooms)?;

@@ -4,20 +4,27 @@ use super::check_teacher;
 use crate::{
     domain::{
         ScheduleId,
-        schedules::{
-            self, AvailableFilter, Lengths, NewSchedule, Plan, Schedule, ScheduleChanges, ScheduleDetail,
-            ScheduleFilter,
-        },
+        attendance::Attendance,
+        schedules::{self, AvailableFilter, Lengths, NewSchedule, Plan, Schedule, ScheduleChanges, ScheduleFilter},
     },
     store,
 };
+use schemars::JsonSchema;
 use sdk::{
     Ack, Body, Call, Created, Data, Error, Id, Int, Listing, Page, Path, Query, Result,
     database::{Transaction, transaction},
     events::{self, Event},
     settings,
 };
+use serde::Serialize;
 use serde_json::json;
+
+#[derive(JsonSchema, Serialize)]
+pub struct ScheduleDetail {
+    #[serde(flatten)]
+    schedule: Schedule,
+    attendees: Vec<Attendance>,
+}
 
 pub fn list_available(_: &Call, Query(filter): Query<AvailableFilter>, page: Page) -> Result<Data<Listing<Schedule>>> {
     let listing = Listing::read(

@@ -1,9 +1,8 @@
 //! The guest's credential: whoever knows it is the guest.
 
-use super::sessions::CHAT_SESSION_NOT_FOUND;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use schemars::JsonSchema;
-use sdk::{Code, Error, codes};
+use sdk::{Code, Error};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -13,19 +12,6 @@ pub const CHAT_FORBIDDEN: Code = Code::new(403, "CHAT_FORBIDDEN");
 
 /// Where the guest sends it.
 pub const HEADER: &str = "X-Session-Token";
-
-/// To whoever wants to read a session as its guest or as an admin.
-pub const READER_REFUSALS: [Code; 9] = [
-    codes::AUTH_INVALID_FORMAT,
-    codes::AUTH_INVALID_TOKEN,
-    codes::AUTH_TOKEN_EXPIRED,
-    codes::AUTH_UNAUTHORIZED,
-    codes::AUTH_NO_ROLE,
-    codes::AUTH_FORBIDDEN,
-    CHAT_TOKEN_MISSING,
-    CHAT_FORBIDDEN,
-    CHAT_SESSION_NOT_FOUND,
-];
 
 /// Shown once, to the guest who starts a session, and kept nowhere.
 #[derive(JsonSchema, Serialize)]

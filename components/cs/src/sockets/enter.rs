@@ -6,12 +6,12 @@
 //! is new, both by numbers.
 
 use super::{
-    MAX_FRAME_BYTES, close,
     credential::{self, Credential},
     envelope::{Envelope, Malformed},
-    presence, refuse, replay,
+    presence,
+    refusal::{close, refuse, send_error},
+    replay,
     resume::{Seen, SeenOf},
-    say_no,
     state::{State, Who},
 };
 use crate::{
@@ -32,13 +32,15 @@ use sdk::{
 };
 use serde_json::{Map, Value, json};
 
-/// Until a client has said who it is, in milliseconds.
-const PATIENCE: u32 = 10_000;
+/// Of a frame after the first.
+pub const MAX_FRAME_BYTES: u32 = 16 << 10;
+/// Milliseconds in which a client has to authenticate.
+const AUTH_TIMEOUT: u32 = 10_000;
 
 pub fn by_opening(connection: &Connection, opening: &Opening) {
     match credential::of_opening(opening, connection.caller.is_some(), !settings::token_required()) {
         Ok(Some(credential)) => by(connection, credential, None),
-        Ok(None) => connection.set_timer(PATIENCE),
+        Ok(None) => connection.set_timer(AUTH_TIMEOUT),
         Err(error) => refuse(connection, &error, None),
     }
 }
@@ -63,7 +65,7 @@ pub fn unheard(connection: &Connection, id: Option<&str>) {
 }
 
 pub fn too_late(connection: &Connection) {
-    say_no(connection, &missing(), None);
+    send_error(connection, &missing(), None);
     connection.close(close::TIMEOUT, "not authenticated in time");
 }
 

@@ -2,7 +2,7 @@
 //! numbers. The host asks for the next page when the client has taken the last,
 //! so it does not matter how much there is.
 
-use super::{close, state::Who};
+use super::{refusal::close, state::Who};
 use crate::{
     domain::{SessionId, sessions::Status},
     live,

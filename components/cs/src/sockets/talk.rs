@@ -7,7 +7,6 @@
 //! `presence` `{"session_id","online"}`. Nobody gets them who does not ask.
 
 use super::{
-    UNKNOWN_TYPE,
     envelope::Envelope,
     pace, presence,
     resume::Seen,
@@ -24,12 +23,14 @@ use crate::{
     store,
 };
 use sdk::{
-    Error, Int, Principal, Problem, Problems, Result, Stored, codes, request,
+    Code, Error, Int, Principal, Problem, Problems, Result, Stored, codes, request,
     request::{Request, Source},
     sockets::{self, Connection},
 };
 use serde_json::{Value, json};
 use std::time::Duration;
+
+const UNKNOWN_TYPE: Code = Code::new(400, "UNKNOWN_TYPE");
 
 /// A direct reply: type and data.
 type Reply = Option<(&'static str, Value)>;
