@@ -19,7 +19,7 @@ mod talk;
 
 use crate::rooms::{self, Told};
 use envelope::Envelope;
-use refusal::{close, refuse, send_error};
+use refusal::{admins_only, close, refuse, send_error};
 use sdk::{
     Code, Error, Role, codes,
     sockets::{Connection, Endpoint, Event},
@@ -79,8 +79,7 @@ pub fn missed(rooms: &[String]) {
 fn hear(connection: &Connection, before: State, who: &Who, text: &str) {
     let is_admin = connection.caller.as_ref().is_some_and(|user| user.role == Role::Admin);
     if matches!(who, Who::Admin { .. }) && !is_admin {
-        let error = Error::new(codes::AUTH_FORBIDDEN, "Only admins may do this");
-        return refuse(connection, &error, None);
+        return refuse(connection, &admins_only(), None);
     }
     let mut state = before.clone();
     match Envelope::read(text) {

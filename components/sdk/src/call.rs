@@ -8,6 +8,7 @@ use crate::{
     field::Uuid,
     time::Timestamp,
 };
+use serde_json::json;
 use std::borrow::Cow;
 
 choice! {
@@ -86,6 +87,15 @@ impl Call {
     /// The caller of a route that demands one.
     pub fn user(&self) -> Result<&Principal> {
         self.caller().ok_or_else(|| Error::new(codes::AUTH_UNAUTHORIZED, "Please log in"))
+    }
+
+    /// The refusal of what the caller's role does not allow: 403, naming the role.
+    pub fn forbidden(&self) -> Error {
+        let error = Error::new(codes::AUTH_FORBIDDEN, "You are not allowed to do this");
+        match self.caller() {
+            Some(user) => error.with(json!({ "userRole": user.role })),
+            None => error,
+        }
     }
 
     pub fn has_role(&self, role: Role) -> bool {

@@ -13,28 +13,14 @@ use crate::{
     row::{FromRow, Row},
 };
 
-pub use client::{Error, Value};
+pub use crate::{
+    database_error::Error,
+    value::{Column, Param, Value},
+};
 
 /// How often a transaction is tried that PostgreSQL gives up for the sake of
 /// another one.
 const ATTEMPTS: u32 = 3;
-
-/// What a statement can be given.
-pub trait Param {
-    fn to_value(&self) -> Value;
-}
-
-/// What a row can hold.
-pub trait Column: Sized {
-    /// None if the column is of another type.
-    fn from_value(value: &Value) -> Option<Self>;
-}
-
-/// The parameters of a statement, in order.
-#[macro_export]
-macro_rules! params {
-    ($($param:expr),* $(,)?) => { [$($crate::database::Param::to_value(&$param)),*] };
-}
 
 /// All rows.
 pub fn all<T: FromRow>(statement: &'static str, params: &[Value]) -> Result<Vec<T>, Error> {
@@ -116,25 +102,6 @@ fn attempt<T>(work: &mut impl FnMut(&Transaction) -> Answer<T>) -> Answer<T> {
     Ok(value)
 }
 
-impl Error {
-    /// Whether that constraint, index or trigger refused the statement.
-    pub fn violates(&self, constraint: &str) -> bool {
-        matches!(self, Self::Rejected(rejection) if rejection.constraint.as_deref() == Some(constraint))
-    }
-
-    /// Whether a row could not be deleted because others refer to it.
-    pub fn is_referenced(&self) -> bool {
-        // PostgreSQL 18 has a code of its own for `on delete restrict`.
-        matches!(self, Self::Rejected(rejection) if ["23503", "23001"].contains(&rejection.sqlstate.as_str()))
-    }
-
-    /// Whether the transaction would probably succeed if it were run again: it
-    /// lost a deadlock or was not serializable.
-    pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Rejected(rejection) if ["40001", "40P01"].contains(&rejection.sqlstate.as_str()))
-    }
-}
-
 fn first_column<T: Column>(values: &[Value]) -> Result<T, Error> {
     let value = values.first().and_then(T::from_value);
     value.ok_or_else(|| Error::Invalid(format!("the first column is {:?}", values.first())))
@@ -143,58 +110,3 @@ fn first_column<T: Column>(values: &[Value]) -> Result<T, Error> {
 fn no_row() -> Error {
     Error::Invalid("the statement returned no row".into())
 }
-
-impl<T: Param> Param for Option<T> {
-    fn to_value(&self) -> Value {
-        self.as_ref().map_or(Value::Null, T::to_value)
-    }
-}
-
-impl<T: Column> Column for Option<T> {
-    fn from_value(value: &Value) -> Option<Self> {
-        match value {
-            Value::Null => Some(None),
-            value => T::from_value(value).map(Some),
-        }
-    }
-}
-
-impl<T: Param + ?Sized> Param for &T {
-    fn to_value(&self) -> Value {
-        (*self).to_value()
-    }
-}
-
-impl Param for Value {
-    fn to_value(&self) -> Value {
-        self.clone()
-    }
-}
-
-impl Param for str {
-    fn to_value(&self) -> Value {
-        Value::Text(self.to_owned())
-    }
-}
-
-/// A type that one variant of `value` holds as it is.
-macro_rules! plain {
-    ($($type:ty => $variant:ident),+ $(,)?) => {$(
-        impl Param for $type {
-            fn to_value(&self) -> Value {
-                Value::$variant(self.clone())
-            }
-        }
-
-        impl Column for $type {
-            fn from_value(value: &Value) -> Option<Self> {
-                match value {
-                    Value::$variant(inner) => Some(inner.clone()),
-                    _ => None,
-                }
-            }
-        }
-    )+};
-}
-
-plain! { bool => Boolean, i64 => Integer, String => Text, Vec<u8> => Bytes, Vec<String> => TextArray }

@@ -2,9 +2,9 @@
 //! humans, and sometimes a cause that only the log gets to see.
 
 use crate::{
-    call::Call,
-    database,
+    database_error,
     problem::{Problem, Problems},
+    time::Timestamp,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -71,7 +71,7 @@ pub struct Error {
 /// For the log, never for clients.
 #[derive(Debug)]
 enum Cause {
-    Database(database::Error),
+    Database(database_error::Error),
     Other(String),
 }
 
@@ -87,15 +87,6 @@ impl Error {
 
     pub fn not_found(what: &str) -> Self {
         Self::new(codes::NOT_FOUND, format!("{what} not found"))
-    }
-
-    /// 403, naming the caller's role.
-    pub fn forbidden(call: &Call) -> Self {
-        let error = Self::new(codes::AUTH_FORBIDDEN, "You are not allowed to do this");
-        match call.caller() {
-            Some(user) => error.with(json!({ "userRole": user.role })),
-            None => error,
-        }
     }
 
     /// What the host says of an access token that it does not accept, by the
@@ -139,7 +130,7 @@ impl Error {
     }
 
     /// The database's refusal, if that is what this is.
-    pub fn database(&self) -> Option<&database::Error> {
+    pub fn database(&self) -> Option<&database_error::Error> {
         match self.cause.as_deref() {
             Some(Cause::Database(error)) => Some(error),
             _ => None,
@@ -154,7 +145,7 @@ impl Error {
         })
     }
 
-    pub(crate) fn body(&self, request_id: &str, timestamp: crate::Timestamp) -> Vec<u8> {
+    pub(crate) fn body(&self, request_id: &str, timestamp: Timestamp) -> Vec<u8> {
         #[derive(Serialize)]
         struct Inner<'a> {
             code: &'a str,
@@ -183,11 +174,11 @@ impl From<Problem> for Error {
 }
 
 /// The one place where a database error becomes an answer.
-impl From<database::Error> for Error {
-    fn from(error: database::Error) -> Self {
+impl From<database_error::Error> for Error {
+    fn from(error: database_error::Error) -> Self {
         let (code, message) = match &error {
-            database::Error::Unavailable(_) => (codes::DB_CONNECTION_ERROR, "The database cannot be reached"),
-            database::Error::Timeout => (codes::REQUEST_TIMEOUT, "The request took too long"),
+            database_error::Error::Unavailable(_) => (codes::DB_CONNECTION_ERROR, "The database cannot be reached"),
+            database_error::Error::Timeout => (codes::REQUEST_TIMEOUT, "The request took too long"),
             _ if error.is_transient() => (codes::SERVICE_UNAVAILABLE, "Too busy, please try again"),
             _ => (codes::DB_QUERY_ERROR, "The request could not be carried out"),
         };

@@ -6,6 +6,7 @@
 //! [`request`](crate::request).
 
 mod choice;
+pub(crate) mod described;
 mod email;
 mod id;
 mod list;

@@ -28,6 +28,7 @@ pub mod bindings;
 pub mod call;
 pub mod components;
 pub mod database;
+mod database_error;
 pub mod error;
 pub mod events;
 pub mod extract;
@@ -46,6 +47,7 @@ pub mod settings;
 pub mod sockets;
 pub mod time;
 pub mod tokens;
+mod value;
 
 pub use call::{Call, Principal, Role};
 pub use error::{Code, Error, Result, codes};

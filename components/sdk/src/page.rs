@@ -2,11 +2,11 @@
 
 use crate::{
     call::{Call, Role},
-    database::Value as Cell,
     extract::{Extract, Input},
     field::Int,
     problem::Problems,
     request::{Member, Presence, Source},
+    value::Value as Cell,
 };
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer, ser::SerializeMap};

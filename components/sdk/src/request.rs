@@ -12,9 +12,9 @@
 
 use crate::{
     call::QueryString,
-    database::{Param, Value as Cell},
     field::{Field, Input},
     problem::{Flaw, Problem, Problems},
+    value::{Param, Value as Cell},
 };
 use serde_json::{Map, Value, json};
 

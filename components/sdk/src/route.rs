@@ -279,7 +279,7 @@ fn admit(call: &Call, access: Access) -> Result<()> {
             is_owner || roles.contains(&user.role)
         }
     };
-    if admitted { Ok(()) } else { Err(Error::forbidden(call)) }
+    if admitted { Ok(()) } else { Err(call.forbidden()) }
 }
 
 #[cfg(test)]
@@ -322,7 +322,7 @@ mod tests {
 
     fn late(call: &Call, body: Unread<OptionalBody<Filter>>) -> Result<Ack<Found>> {
         if call.has_role(Role::Student) {
-            return Err(Error::forbidden(call));
+            return Err(call.forbidden());
         }
         body.read(call).map(|OptionalBody(filter)| Ack::new("done").with(Found { search: filter.search.is_some() }))
     }

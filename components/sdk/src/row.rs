@@ -1,6 +1,9 @@
 //! Rows as structs, matched by column name.
 
-use crate::database::{Column, Error, Value};
+use crate::{
+    database_error::Error,
+    value::{Column, Value},
+};
 
 /// A struct that one row gives; declared with [`row!`](crate::row!).
 pub trait FromRow: Sized {

@@ -4,9 +4,9 @@
 //! clock here; "now" is PostgreSQL's.
 
 use crate::{
-    database::{Column, Param, Value as Cell},
     field::{Field, Input},
     problem::{Flaw, Problem, Problems},
+    value::{Column, Param, Value as Cell},
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Value, json};
@@ -189,7 +189,7 @@ impl Serialize for Timestamp {
 
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        crate::__private::parsed(deserializer, Self::parse)
+        crate::field::described::parsed(deserializer, Self::parse)
     }
 }
 

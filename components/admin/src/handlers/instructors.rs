@@ -65,7 +65,7 @@ pub fn show(call: &Call, Path(id): Path<UserId>) -> Result<Data<Instructor>> {
 pub fn update(call: &Call, Path(id): Path<UserId>, Body(changes): Body<ProfileChanges>) -> Result<Data<Instructor>> {
     // Their own id does not make instructors of students.
     if call.has_role(Role::Student) {
-        return Err(Error::forbidden(call));
+        return Err(call.forbidden());
     }
     let updated = store::update_profile(&id, &changes).map_err(|error| {
         if error.violates("enforce_profile_role_instructor") { instructors::not_found() } else { error.into() }

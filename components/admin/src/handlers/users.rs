@@ -10,7 +10,7 @@ use crate::{
 };
 use schemars::JsonSchema;
 use sdk::{
-    Ack, Body, Call, Created, Data, Error, Id, Listing, Page, Path, Query, Result, Role, Timestamp, Unread, WithMeta,
+    Ack, Body, Call, Created, Data, Id, Listing, Page, Path, Query, Result, Role, Timestamp, Unread, WithMeta,
     database::{Transaction, transaction},
     settings,
 };
@@ -41,7 +41,7 @@ pub fn show(call: &Call, id: Unread<Path<UserId>>) -> Result<WithMeta<Data<View>
         && caller.role == Role::Student
         && !call.param("id").is_some_and(|id| id.eq_ignore_ascii_case(caller.user_id.as_str()))
     {
-        return Err(Error::forbidden(call));
+        return Err(call.forbidden());
     }
     let Path(id) = id.read(call)?;
     view(call, &id)
@@ -64,13 +64,13 @@ fn view(call: &Call, id: &UserId) -> Result<WithMeta<Data<View>, Cached>> {
             detail
         }
     };
-    let view = detail.seen_by(call.caller()).ok_or_else(|| Error::forbidden(call))?;
+    let view = detail.seen_by(call.caller()).ok_or_else(|| call.forbidden())?;
     Ok(Data(view).with_meta(Cached { cached }))
 }
 
 pub fn update(call: &Call, Path(id): Path<UserId>, Body(changes): Body<UserChanges>) -> Result<Data<UserDetail>> {
     if !changes.are_allowed_to(call.user()?.role) {
-        return Err(Error::forbidden(call));
+        return Err(call.forbidden());
     }
     let updated = transaction(|transaction| {
         let role = changes.role.as_option().copied();

@@ -4,7 +4,7 @@ use crate::{
     domain::{self, Admission},
     store,
 };
-use sdk::{Call, Error, Result, Role, database::Transaction, settings};
+use sdk::{Call, Result, Role, database::Transaction, settings};
 
 /// On what ground the caller may register, judged before the body.
 pub fn admission(call: &Call) -> Result<Admission> {
@@ -20,12 +20,12 @@ pub fn admission(call: &Call) -> Result<Admission> {
         Admission::FirstAdmin => store::admin_exists()?,
         Admission::Granted => false,
     };
-    if refused { Err(Error::forbidden(call)) } else { Ok(admission) }
+    if refused { Err(call.forbidden()) } else { Ok(admission) }
 }
 
 /// Of several who found no admin only the first one is let through: the others
 /// wait here and then find it.
 pub fn still_first(transaction: &Transaction, call: &Call) -> Result<()> {
     store::lock_bootstrap(transaction)?;
-    if store::admin_exists()? { Err(Error::forbidden(call)) } else { Ok(()) }
+    if store::admin_exists()? { Err(call.forbidden()) } else { Ok(()) }
 }

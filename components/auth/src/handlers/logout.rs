@@ -5,7 +5,7 @@ use crate::{
     domain::{SessionId, UserId},
     store,
 };
-use sdk::{Ack, Call, Error, OptionalBody, Result, Uuid, Verbatim, field::NO_MAX, request, tokens::sessions};
+use sdk::{Ack, Call, OptionalBody, Result, Uuid, Verbatim, field::NO_MAX, request, tokens::sessions};
 
 request! {
     pub struct Logout {
@@ -23,7 +23,7 @@ pub fn logout(call: &Call, OptionalBody(request): OptionalBody<Logout>) -> Resul
     let claims = request.refresh_token.and_then(|token| sessions::read_refresh(token.as_str()).ok());
     if let Some(claims) = claims {
         if Uuid::parse(&claims.user_id).as_ref() != Some(&caller.user_id) {
-            return Err(Error::forbidden(call));
+            return Err(call.forbidden());
         }
         ended.extend(Uuid::parse(&claims.session_id).map(SessionId));
     }

@@ -15,7 +15,7 @@ use crate::{
     },
     settings, store,
 };
-use sdk::{Body, Call, Created, Data, Error, Path, Query, Result, Role, Stored, Unread, extract::Extract};
+use sdk::{Body, Call, Created, Data, Path, Query, Result, Role, Stored, Unread, extract::Extract};
 
 /// On what ground somebody reads a session.
 enum Reader {
@@ -61,7 +61,7 @@ fn reader(call: &Call, id: &SessionId) -> Result<Reader> {
     }
     match call.caller() {
         Some(user) if user.role == Role::Admin => Ok(Reader::Admin),
-        Some(_) => Err(Error::forbidden(call)),
+        Some(_) => Err(call.forbidden()),
         None if settings::token_required() => Err(token::missing()),
         None => Ok(Reader::Guest),
     }

@@ -9,7 +9,7 @@ use super::{
     credential::{self, Credential},
     envelope::{Envelope, Malformed},
     presence,
-    refusal::{close, refuse, send_error},
+    refusal::{admins_only, close, refuse, send_error},
     replay,
     resume::{Seen, SeenOf},
     state::{State, Who},
@@ -77,7 +77,7 @@ fn by(connection: &Connection, credential: Credential, id: Option<&str>) {
     let entered = match credential {
         Credential::Verified { after } => match &connection.caller {
             Some(user) if user.role == Role::Admin => desk(connection, user, after.as_ref(), id),
-            _ => Err(Error::new(codes::AUTH_FORBIDDEN, "Only admins may do this")),
+            _ => Err(admins_only()),
         },
         Credential::Admin { token, after } => {
             let user = connection.authenticate(&token, Role::Admin);

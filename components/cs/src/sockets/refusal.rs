@@ -16,6 +16,11 @@ pub mod close {
     pub const RATE_LIMITED: u16 = 4429;
 }
 
+/// Of what guests ask for that is the admins'.
+pub fn admins_only() -> Error {
+    Error::new(codes::AUTH_FORBIDDEN, "Only admins may do this")
+}
+
 /// Sends the error, in reply to the frame with this id; the connection stays.
 pub fn send_error(connection: &Connection, error: &Error, id: Option<&str>) {
     connection.send(&rooms::frame("error", &sdk::sockets::refusal(error), id));

@@ -9,6 +9,7 @@
 use super::{
     envelope::Envelope,
     pace, presence,
+    refusal::admins_only,
     resume::Seen,
     state::{State, Who},
 };
@@ -23,7 +24,7 @@ use crate::{
     store,
 };
 use sdk::{
-    Code, Error, Int, Principal, Problem, Problems, Result, Stored, codes, request,
+    Code, Error, Int, Principal, Problem, Problems, Result, Stored, request,
     request::{Request, Source},
     sockets::{self, Connection},
 };
@@ -64,9 +65,7 @@ pub fn answer(connection: &Connection, state: &mut State, who: &Who, frame: &Env
         ("subscribe", Who::Admin { .. }) => subscribe(connection, frame),
         ("unsubscribe", Who::Admin { .. }) => unsubscribe(connection, frame),
         ("watch_presence", Who::Admin { .. }) => Ok(Some(("online_guests", presence::watch(connection)?))),
-        ("subscribe" | "unsubscribe" | "watch_presence", Who::Guest { .. }) => {
-            Err(Error::new(codes::AUTH_FORBIDDEN, "Only admins may do this"))
-        }
+        ("subscribe" | "unsubscribe" | "watch_presence", Who::Guest { .. }) => Err(admins_only()),
         ("auth", _) => Err(Problem::custom("type", "is for the first frame only").into()),
         _ => Err(Error::new(UNKNOWN_TYPE, "There is no such type of frame")),
     }

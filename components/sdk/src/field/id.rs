@@ -2,8 +2,8 @@
 
 use super::{Field, Input};
 use crate::{
-    database::{Column, Param, Value as Cell},
     problem::{Flaw, Problem, Problems},
+    value::{Column, Param, Value as Cell},
 };
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
@@ -38,7 +38,7 @@ impl fmt::Display for Uuid {
 
 impl<'de> Deserialize<'de> for Uuid {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        crate::__private::parsed(deserializer, Self::parse)
+        super::described::parsed(deserializer, Self::parse)
     }
 }
 

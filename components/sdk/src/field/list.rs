@@ -2,9 +2,9 @@
 
 use super::{Field, Input};
 use crate::{
-    database::{Param, Value as Cell},
     field::Text,
     problem::{Flaw, Problem, Problems},
+    value::{Param, Value as Cell},
 };
 use serde_json::{Value, json};
 

@@ -2,8 +2,8 @@
 
 use super::{Field, Input};
 use crate::{
-    database::{Column, Param, Value as Cell},
     problem::{Flaw, Problem, Problems},
+    value::{Column, Param, Value as Cell},
 };
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};

@@ -2,8 +2,8 @@
 
 use super::{Field, Input};
 use crate::{
-    database::{Param, Value as Cell},
     problem::{Flaw, Problem, Problems},
+    value::{Param, Value as Cell},
 };
 use serde::Serialize;
 use serde_json::{Value, json};
