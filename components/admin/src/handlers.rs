@@ -6,7 +6,7 @@ pub mod users;
 use crate::{
     domain::{
         UserId, instructors as instructor,
-        users::{self as user, Held, NewUser, User, UserDetail},
+        users::{self as user, LockedUser, NewUser, User, UserDetail},
     },
     store,
 };
@@ -35,7 +35,7 @@ fn insert_user(transaction: &Transaction, new: &NewUser) -> Result<UserDetail> {
 
 /// Locks a user, so that nobody plans a class with somebody who is about to
 /// leave the role.
-fn lock_user(transaction: &Transaction, id: &UserId) -> Result<Held> {
+fn lock_user(transaction: &Transaction, id: &UserId) -> Result<LockedUser> {
     store::lock_user(transaction, id)?.ok_or_else(user::not_found)
 }
 

@@ -3,7 +3,7 @@
 use crate::domain::{
     UserId,
     instructors::{Entry, InstructorFilter, NewProfile, ProfileChanges},
-    users::{Held, NewUser, Statistics, UserChanges, UserDetail, UserFilter},
+    users::{LockedUser, NewUser, Statistics, UserChanges, UserDetail, UserFilter},
 };
 use sdk::{
     Email, Page, Text, Timestamp,
@@ -11,7 +11,7 @@ use sdk::{
     params, redis,
 };
 
-/// Parameters of a filter, and behind them those of the page.
+/// The parameters of a filter, followed by those of the page.
 fn paged(filter: &[Value], page: Page) -> Vec<Value> {
     [filter, &[page.limit(), page.offset()]].concat()
 }
@@ -58,11 +58,11 @@ pub fn count_roles() -> Result<Statistics, Error> {
     database::one(include_str!("../sql/count_roles.sql"), &[])
 }
 
-pub fn lock_user(_: &Transaction, id: &UserId) -> Result<Option<Held>, Error> {
+pub fn lock_user(_: &Transaction, id: &UserId) -> Result<Option<LockedUser>, Error> {
     database::first(include_str!("../sql/lock_user.sql"), &params![id])
 }
 
-/// Waits until nobody else takes an admin away.
+/// Waits until no other transaction demotes or deletes an admin.
 pub fn lock_admins(_: &Transaction) -> Result<(), Error> {
     database::execute(include_str!("../sql/lock_admins.sql"), &[]).map(drop)
 }
@@ -98,7 +98,7 @@ pub fn delete_user(_: &Transaction, id: &UserId) -> Result<(), Error> {
     database::execute(include_str!("../sql/delete_user.sql"), &params![id]).map(drop)
 }
 
-/// When that was; none if there is no such user.
+/// The time of the login; None if there is no such user.
 pub fn touch_login(id: &UserId) -> Result<Option<Timestamp>, Error> {
     sdk::row! {
         struct Touched { last_login_at: Timestamp }
@@ -154,7 +154,7 @@ pub fn delete_profile(_: &Transaction, id: &UserId) -> Result<bool, Error> {
     Ok(database::execute(include_str!("../sql/delete_profile.sql"), &params![id])? > 0)
 }
 
-/// None as well if the copy is not what this version writes.
+/// None if there is no copy, or none that this version can read.
 pub fn cached_user(id: &UserId) -> Option<UserDetail> {
     let user: UserDetail = serde_json::from_str(&redis::get(&user_key(id))?).ok()?;
     (user.user.id == *id).then_some(user)

@@ -27,10 +27,10 @@ pub struct Provider {
 /// An account that was just created, and what is needed to go on with it.
 pub struct Account {
     pub uid: String,
-    /// The account's own word.
+    /// The ID token of the account itself.
     id_token: String,
-    /// The operator's word, got before: an account that cannot be deleted again
-    /// must not be created.
+    /// The access token of the operator's service account. Obtained first: an
+    /// account that could not be deleted again must not be created.
     bearer: String,
 }
 
@@ -50,7 +50,7 @@ impl Provider {
         match settings::text("FIREBASE_AUTH_EMULATOR_HOST") {
             Some(host) => {
                 let base = format!("http://{host}/identitytoolkit.googleapis.com");
-                // It asks for a key, and takes any.
+                // The emulator requires a key, and accepts any.
                 Some(Self { base, project, key: key.unwrap_or_else(|| "emulator".into()), emulator: true })
             }
             None => Some(Self {

@@ -1,9 +1,8 @@
 //! Requests that are sent twice and must be carried out once.
 //!
-//! A key is reserved in Redis before the work and keeps its outcome after it.
-//! Redis only makes the second answer fast and certain while the first request
-//! still runs: what guards for ever, and while Redis is away, are unique
-//! columns.
+//! A key is reserved in Redis before the work, and stored with the outcome after
+//! it. Redis makes the second answer fast, and certain while the first request
+//! still runs; what holds for ever, and without Redis, are unique columns.
 
 use crate::domain::{UserId, bookings};
 use sdk::{Error, Result, Uuid, redis, settings};
@@ -14,40 +13,40 @@ use serde_json::{Value, json};
 const RUNNING_SECONDS: i64 = 60;
 const RUNNING: &str = r#"{"state":"running"}"#;
 
-/// Where a key counts, and what a repetition is told.
+/// A key in Redis, and the members of the outcome that a repeated request is told.
 pub struct Key {
     name: String,
-    told: &'static [&'static str],
+    shown: &'static [&'static str],
 }
 
 impl Key {
     pub fn registration(key: &Uuid) -> Self {
-        Self { name: format!("course_registration:{key}"), told: &["booking_id"] }
+        Self { name: format!("course_registration:{key}"), shown: &["booking_id"] }
     }
 
     pub fn booking(user: &UserId, key: &Uuid) -> Self {
-        Self { name: format!("booking_create:{user}:{key}"), told: &["booking_id"] }
+        Self { name: format!("booking_create:{user}:{key}"), shown: &["booking_id"] }
     }
 
     pub fn enrollment(user: &UserId, key: &Uuid) -> Self {
-        Self { name: format!("enrollment_create:{user}:{key}"), told: &["booking_id", "enrollment_id"] }
+        Self { name: format!("enrollment_create:{user}:{key}"), shown: &["booking_id", "enrollment_id"] }
     }
 
     fn duplicate(&self, outcome: &Value) -> Error {
-        let told = self.told.iter().map(|name| ((*name).to_owned(), outcome[*name].clone()));
-        bookings::duplicate().with(Value::Object(told.collect()))
+        let shown = self.shown.iter().map(|name| ((*name).to_owned(), outcome[*name].clone()));
+        bookings::duplicate().with(Value::Object(shown.collect()))
     }
 }
 
-/// Does `work` unless a request with the key has done it or is doing it. If it
-/// fails the key is free again, so that the client may correct and resend.
-/// `outcome` is what is kept of it.
+/// Runs `work` unless a request with the same key has run it or is running it. If
+/// it fails, the key is free again, so that the client may correct and resend.
+/// `outcome` gives what is stored of its result.
 pub fn once<T>(key: Option<&Key>, work: impl FnOnce() -> Result<T>, outcome: impl FnOnce(&T) -> Value) -> Result<T> {
     let Some(key) = key else { return work() };
-    // None: Redis does not say, and the work's own guard has to do.
+    // None: Redis is away, and the unique columns alone decide.
     let reserved = redis::set_if_absent(&key.name, RUNNING, RUNNING_SECONDS);
     if reserved == Some(false) {
-        // Nothing is known of one that runs, or that has given up just now.
+        // There is no outcome while the other request runs, or if it just failed.
         let outcome = redis::get(&key.name).and_then(|text| serde_json::from_str(&text).ok());
         return Err(key.duplicate(&outcome.unwrap_or_default()));
     }

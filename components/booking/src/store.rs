@@ -1,11 +1,11 @@
 //! The statements of this component; no other file names one.
 //!
-//! What takes a [`Transaction`] is right only inside one: it locks, or its
-//! change belongs to others.
+//! A function that takes a [`Transaction`] has to run inside one: it locks rows,
+//! or its change belongs together with others.
 
 use crate::domain::{
     BookingId, CourseId, EnrollmentId, ScheduleId, UserId,
-    bookings::{Booking, Expired, Held, ListedBooking, Made, Pending, PendingFilter, StatusFilter},
+    bookings::{Booking, ExistingBooking, Expired, ListedBooking, LockedBooking, Pending, PendingFilter, StatusFilter},
     enrollments::{self, Attendance, Enrollment, EnrollmentFilter, State},
     requests::{Draft, Guardian, Rejection},
     slots::Slot,
@@ -17,7 +17,7 @@ use sdk::{
     params, redis,
 };
 
-/// Parameters of a filter, and behind them those of the page.
+/// The parameters of a filter, followed by those of the page.
 fn paged(filter: &[Value], page: Page) -> Vec<Value> {
     [filter, &[page.limit(), page.offset()]].concat()
 }
@@ -34,7 +34,7 @@ pub fn lock_person(_: &Transaction, draft: &Draft) -> Result<(), Error> {
     Ok(())
 }
 
-pub fn find_booking_by_key(key: &Uuid) -> Result<Option<Made>, Error> {
+pub fn find_booking_by_key(key: &Uuid) -> Result<Option<ExistingBooking>, Error> {
     database::first(include_str!("../sql/find_booking_by_key.sql"), &params![key])
 }
 
@@ -125,7 +125,7 @@ pub fn delete_booking(id: &BookingId) -> Result<bool, Error> {
     Ok(database::execute(include_str!("../sql/delete_booking.sql"), &params![id])? > 0)
 }
 
-pub fn lock_booking(_: &Transaction, id: &BookingId) -> Result<Option<Held>, Error> {
+pub fn lock_booking(_: &Transaction, id: &BookingId) -> Result<Option<LockedBooking>, Error> {
     database::first(include_str!("../sql/lock_booking.sql"), &params![id])
 }
 

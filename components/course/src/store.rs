@@ -1,14 +1,14 @@
 //! The statements of this component; no other file names one.
 //!
-//! What takes a [`Transaction`] is right only inside one: it locks, or its
-//! change belongs to others.
+//! A function that takes a [`Transaction`] has to run inside one: it locks rows,
+//! or its change belongs together with others.
 
 use crate::domain::{
     BookingId, CourseId, RoomId, ScheduleId, UserId,
     attendance::{Attendance, Booking, Class, Mark, NewAttendance, Record, Status},
     courses::{Course, CourseChanges, CourseFilter, NewCourse, References},
     rooms::{Capacity, NewRoom, Room, RoomChanges, RoomClass},
-    schedules::{AvailableFilter, Conflict, Placement, Plan, Schedule, ScheduleFilter, Slot},
+    schedules::{AvailableFilter, Conflict, LockedSchedule, Placement, Plan, Schedule, ScheduleFilter},
 };
 use sdk::{
     Int, Page, Uuid,
@@ -16,7 +16,7 @@ use sdk::{
     params,
 };
 
-/// Parameters of a filter, and behind them those of the page.
+/// The parameters of a filter, followed by those of the page.
 fn paged(filter: &[Value], page: Page) -> Vec<Value> {
     [filter, &[page.limit(), page.offset()]].concat()
 }
@@ -117,7 +117,7 @@ pub fn find_schedule(id: &ScheduleId) -> Result<Option<Schedule>, Error> {
     database::first(include_str!("../sql/find_schedule.sql"), &params![id])
 }
 
-pub fn lock_schedule(_: &Transaction, id: &ScheduleId) -> Result<Option<Slot>, Error> {
+pub fn lock_schedule(_: &Transaction, id: &ScheduleId) -> Result<Option<LockedSchedule>, Error> {
     database::first(include_str!("../sql/lock_schedule.sql"), &params![id])
 }
 

@@ -34,12 +34,12 @@ pub fn check_guest(id: &SessionId, token: Option<&str>) -> Result<()> {
 /// Always a new session: to find an old one by email would open it to
 /// everybody who knows the address.
 pub fn start(new: &NewSession) -> Result<Started> {
-    let token = draw_token()?;
+    let token = random_token()?;
     let (session, message) = live::change(|change| {
         let id = store::insert_session(change, new, &token.hash())?;
         let first = new.initial_message.as_ref().map(Content::as_str);
         let message = first.map(|text| store::insert_message(change, &id, &Sender::Guest, text, None)).transpose()?;
-        let session = present(&id)?;
+        let session = load(&id)?;
         live::started(change, &session)?;
         if let Some(message) = &message {
             live::new_message(change, message)?;
@@ -102,9 +102,9 @@ pub fn set_status(id: &SessionId, status: Status) -> Result<Session> {
         (Status::Closed, Status::Open) => {
             store::reopen_session(change, id)?;
             live::status_changed(change, id, status)?;
-            present(id)
+            load(id)
         }
-        (Status::Open, Status::Open) | (Status::Closed, Status::Closed) => present(id),
+        (Status::Open, Status::Open) | (Status::Closed, Status::Closed) => load(id),
     })
 }
 
@@ -155,25 +155,25 @@ fn appoint(change: &Change<'_>, id: &SessionId, admin: &UserId) -> Result<Assign
 }
 
 fn assigned(id: &SessionId, assignment: Assignment) -> Result<Assigned> {
-    Ok(Assigned { session: present(id)?, assignment: SessionAssignment { session_id: id.clone(), assignment } })
+    Ok(Assigned { session: load(id)?, assignment: SessionAssignment { session_id: id.clone(), assignment } })
 }
 
 fn close(change: &Change<'_>, id: &SessionId, reason: Reason) -> Result<Session> {
     store::delete_assignment(change, id)?;
     let farewell = store::insert_message(change, id, &Sender::System, reason.farewell(), None)?;
     store::close_session(change, id, reason)?;
-    let session = present(id)?;
+    let session = load(id)?;
     live::new_message(change, &farewell)?;
     live::status_changed(change, id, session.status)?;
     live::closed(change, id, reason, session.closed_at)?;
     Ok(session)
 }
 
-fn present(id: &SessionId) -> Result<Session> {
+fn load(id: &SessionId) -> Result<Session> {
     store::find_session(id)?.ok_or_else(sessions::not_found)
 }
 
-fn draw_token() -> Result<Token> {
+fn random_token() -> Result<Token> {
     let mut secret = [0; 32];
     getrandom::fill(&mut secret).map_err(|error| Error::internal(format!("no randomness: {error}")))?;
     Ok(Token::new(secret))

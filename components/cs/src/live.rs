@@ -1,10 +1,10 @@
-//! What the others get to hear: frames for the sockets, and events for the rest
-//! of the system.
+//! What others are notified of: frames for the sockets, and events for the rest of
+//! the system.
 //!
 //! Both are rows of the outbox under the session's key, so that they go out in
 //! the order in which they are written here, and only if the change is kept. The
-//! sockets of this host do not wait for that: they are told when the change is
-//! committed, and know a frame that comes again by its event's id.
+//! sockets of this host do not wait for that: they get the frames when the change
+//! is committed, and the hub drops those that come again by their event's id.
 
 use crate::{
     domain::{
@@ -12,7 +12,7 @@ use crate::{
         messages::Message,
         sessions::{Assignment, Reason, Session, Status},
     },
-    rooms::{Kind, Told},
+    rooms::{Kind, Notification},
 };
 use sdk::{
     Result, Timestamp,
@@ -22,10 +22,10 @@ use sdk::{
 use serde_json::{Value, json};
 use std::{cell::RefCell, ops::Deref};
 
-/// An open transaction, and what the sockets of this host hear of it.
+/// An open transaction, and what the sockets of this host are sent after it.
 pub struct Change<'a> {
     transaction: &'a Transaction,
-    told: RefCell<Vec<Told>>,
+    notifications: RefCell<Vec<Notification>>,
 }
 
 impl Deref for Change<'_> {
@@ -36,15 +36,15 @@ impl Deref for Change<'_> {
     }
 }
 
-/// As a transaction, after which the sockets of this host are told.
+/// Runs `work` in a transaction, and notifies the sockets of this host after it.
 pub fn change<T>(mut work: impl FnMut(&Change<'_>) -> Result<T>) -> Result<T> {
-    let (value, told) = database::transaction(|transaction| {
-        // One for each attempt: what an attempt said that failed is not true.
-        let change = Change { transaction, told: RefCell::default() };
+    let (value, notifications) = database::transaction(|transaction| {
+        // A new list for each attempt: nothing is sent of one that failed.
+        let change = Change { transaction, notifications: RefCell::default() };
         let value = work(&change)?;
-        Ok((value, change.told.into_inner()))
+        Ok((value, change.notifications.into_inner()))
     })?;
-    told.iter().for_each(Told::tell);
+    notifications.iter().for_each(Notification::deliver);
     Ok(value)
 }
 
@@ -79,7 +79,7 @@ pub fn ending(session: &SessionId, reason: Option<Reason>, closed_at: Option<Tim
 fn send(change: &Change<'_>, session: &SessionId, kind: Kind, data: Value) -> Result<()> {
     let frame = json!({ "type": kind, "data": data });
     let event_id = events::publish_plain(change, &format!("chat:session:{session}"), key(session), &frame)?;
-    change.told.borrow_mut().push(Told { session: session.clone(), event_id, kind, data });
+    change.notifications.borrow_mut().push(Notification { session: session.clone(), event_id, kind, data });
     Ok(())
 }
 

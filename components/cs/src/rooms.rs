@@ -1,9 +1,9 @@
-//! Who hears what: all admins are in one room, the guests of a session in
-//! another, and a frame about a session goes to either, or both.
+//! Which sockets get what: all admins are in one room, the guests of a session in
+//! another, and a frame about a session goes to one of them, or both.
 //!
-//! A frame reaches a host twice or not at all: from the call that made it, and
-//! over the session's channel from whichever host. The first counts, by the id
-//! of its event; what is missing is found by the numbers of the messages.
+//! A frame can reach a host twice, from the call that made it and over the
+//! session's channel, or never. The first one is delivered, duplicates are known
+//! by the id of the event; missing messages are found by their numbers.
 
 use crate::{
     domain::{SessionId, sessions::Status},
@@ -37,9 +37,9 @@ choice! {
     }
 }
 
-/// Something that the sockets of a session are told.
+/// What the sockets of a session are notified of.
 #[derive(Debug)]
-pub struct Told {
+pub struct Notification {
     pub session: SessionId,
     pub event_id: String,
     pub kind: Kind,
@@ -76,7 +76,7 @@ pub fn number(seq: i64) -> u64 {
     u64::try_from(seq).unwrap_or(0)
 }
 
-impl Told {
+impl Notification {
     /// What was published on a session's channel; None for what this version
     /// does not know.
     pub fn read(channel: &str, payload: &str) -> Option<Self> {
@@ -88,19 +88,20 @@ impl Told {
         (data.is_object()).then_some(Self { session, event_id, kind, data })
     }
 
-    /// Tells the sockets of this host.
-    pub fn tell(&self) {
+    /// Sends the frames to the sockets of this host.
+    pub fn deliver(&self) {
         for (room, data) in self.audiences() {
             sockets::broadcast(&room, &self.frame(&data));
         }
         if self.kind == Kind::SessionClosed {
-            end(&self.session);
+            finish_guests(&self.session);
         }
     }
 
-    /// Tells the sockets of all hosts, those of the others if Redis is there.
-    pub fn relay(&self) {
-        self.tell();
+    /// Sends the frames to the sockets of all hosts; of the others only while Redis
+    /// is there.
+    pub fn publish(&self) {
+        self.deliver();
         let payload = json!({ "type": self.kind, "data": self.data, "eventId": self.event_id });
         sockets::publish(&format!("{CHANNEL}{}", self.session), &payload);
     }
@@ -113,7 +114,7 @@ impl Told {
         frame.named(&self.event_id)
     }
 
-    /// The rooms that hear of it, and what. Of an admin guests see the name only.
+    /// The rooms that get a frame, with its data. Guests see only the admin's name.
     fn audiences(&self) -> Vec<(String, Value)> {
         let desk = || (DESK.to_owned(), self.data.clone());
         let guests = |data| (guests(&self.session), data);
@@ -123,7 +124,7 @@ impl Told {
                 let admin = json!({ "full_name": self.data["admin"]["full_name"] });
                 vec![desk(), guests(json!({ "session_id": self.session, "admin": admin }))]
             }
-            // The guest knows of the first, and `end` tells the last.
+            // The guest knows of the first, and `finish_guests` tells the last.
             Kind::SessionCreated | Kind::SessionClosed => vec![desk()],
             Kind::Typing | Kind::MessagesRead if self.data["role"] == ADMIN => vec![guests(self.data.clone())],
             Kind::Typing | Kind::MessagesRead => vec![desk()],
@@ -136,8 +137,8 @@ impl Told {
 pub const ADMIN: &str = "assistant";
 pub const GUEST: &str = "user";
 
-/// Of an event that is not stored.
-pub fn draw_id() -> Result<String> {
+/// The id of an event that is not stored.
+pub fn random_id() -> Result<String> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(|error| Error::internal(format!("no randomness: {error}")))?;
     Ok(uuid(bytes))
@@ -152,20 +153,20 @@ fn uuid(mut random: [u8; 16]) -> String {
     parts.join("-")
 }
 
-/// Shows the guests of a closed session out. Each may have got more or less of
-/// it, and the end comes last: the number after the last puts all of them behind,
-/// and who is behind is told what is missing, and that it is over (`replay`).
-fn end(session: &SessionId) {
+/// Disconnects the guests of a closed session once they have all messages.
+/// Advancing to the number after the last message puts each of them behind; the
+/// replay then sends what is missing, and the end (`replay`).
+fn finish_guests(session: &SessionId) {
     match store::find_standing(session) {
-        Ok(Some(standing)) => lead(session, standing.status, standing.last_seq),
+        Ok(Some(standing)) => advance_guests(session, standing.status, standing.last_seq),
         Ok(None) => {}
-        // Those who stay because of it are found by `missed`.
+        // They stay connected until `missed` finds them.
         Err(error) => log::error(&format!("the guests of a closed session stay: {error}")),
     }
 }
 
-/// Takes the guests of a session as far as it has got.
-pub fn lead(session: &SessionId, status: Status, last_seq: i64) {
+/// Says how far the session has got; guests who have less are behind.
+pub fn advance_guests(session: &SessionId, status: Status, last_seq: i64) {
     sockets::advance(&guests(session), &session.to_string(), goal(status, last_seq));
 }
 
@@ -185,16 +186,16 @@ mod tests {
 
     const SESSION: &str = "0d3a1f8e-6a51-4f0c-9b60-1a2b3c4d5e6f";
 
-    fn told(kind: &str, data: Value) -> Told {
+    fn notification(kind: &str, data: Value) -> Notification {
         let payload = json!({ "type": kind, "data": data, "eventId": "e" }).to_string();
-        Told::read(&format!("chat:session:{SESSION}"), &payload).unwrap_or_else(|| unreachable!("{payload}"))
+        Notification::read(&format!("chat:session:{SESSION}"), &payload).unwrap_or_else(|| unreachable!("{payload}"))
     }
 
     #[test]
     fn what_is_published_is_read_or_passed_over() {
         let channel = format!("chat:session:{SESSION}");
         let good = r#"{"type":"typing","data":{},"eventId":"e"}"#;
-        assert!(Told::read(&channel, good).is_some());
+        assert!(Notification::read(&channel, good).is_some());
         for (channel, payload) in [
             ("chat:session:x", good),
             ("other", good),
@@ -204,27 +205,27 @@ mod tests {
             (&*channel, r#"{"type":"typing","data":[],"eventId":"e"}"#),
             (&*channel, r#"{"type":"typing","data":{}}"#),
         ] {
-            assert!(Told::read(channel, payload).is_none(), "{channel} {payload}");
+            assert!(Notification::read(channel, payload).is_none(), "{channel} {payload}");
         }
     }
 
     #[test]
     fn messages_have_their_place_and_frames_their_name() {
-        let frame = |told: Told| told.frame(&told.data);
-        let message = frame(told("new_message", json!({ "seq": 7 })));
+        let frame = |notification: Notification| notification.frame(&notification.data);
+        let message = frame(notification("new_message", json!({ "seq": 7 })));
         assert_eq!((message.number, message.stream.as_deref()), (Some(7), Some(SESSION)));
         assert_eq!(message.event_id.as_deref(), Some("e"));
         let Content::Text(text) = message.content else { unreachable!("frames of the chat are text") };
         assert_eq!(text, r#"{"data":{"seq":7},"type":"new_message"}"#);
-        let other = frame(told("session_assigned", json!({ "seq": 7 })));
+        let other = frame(notification("session_assigned", json!({ "seq": 7 })));
         assert_eq!((other.number, other.stream.as_deref()), (None, Some(SESSION)));
     }
 
     #[test]
     fn each_room_hears_what_is_for_it() {
         let rooms = |kind: &str, role: &str| {
-            let told = told(kind, json!({ "session_id": SESSION, "role": role }));
-            told.audiences().into_iter().map(|(room, _)| room).collect::<Vec<_>>().join(" ")
+            let notification = notification(kind, json!({ "session_id": SESSION, "role": role }));
+            notification.audiences().into_iter().map(|(room, _)| room).collect::<Vec<_>>().join(" ")
         };
         let (guests, both) = (&*format!("guest:{SESSION}"), &*format!("admins guest:{SESSION}"));
         for (kind, role, expected) in [
@@ -247,7 +248,7 @@ mod tests {
     fn guests_see_of_an_admin_the_name_only() {
         let data = json!({ "session_id": SESSION, "admin": { "id": "1", "full_name": "Ann" } });
         let heard: Vec<_> =
-            told("session_assigned", data.clone()).audiences().into_iter().map(|(_, data)| data).collect();
+            notification("session_assigned", data.clone()).audiences().into_iter().map(|(_, data)| data).collect();
         assert_eq!(heard, [data, json!({ "session_id": SESSION, "admin": { "full_name": "Ann" } })]);
     }
 
@@ -255,7 +256,7 @@ mod tests {
     fn an_id_is_a_uuid_of_version_4() {
         assert_eq!(uuid([0; 16]), "00000000-0000-4000-8000-000000000000");
         assert_eq!(uuid([255; 16]), "ffffffff-ffff-4fff-bfff-ffffffffffff");
-        assert!(draw_id().is_ok_and(|id| Uuid::parse(&id).is_some()));
+        assert!(random_id().is_ok_and(|id| Uuid::parse(&id).is_some()));
     }
 
     #[test]

@@ -17,7 +17,7 @@ mod resume;
 mod state;
 mod talk;
 
-use crate::rooms::{self, Told};
+use crate::rooms::{self, Notification};
 use envelope::Envelope;
 use refusal::{admins_only, close, refuse, send_error};
 use sdk::{
@@ -48,26 +48,26 @@ pub fn endpoints() -> Vec<Endpoint> {
 
 pub fn handle(connection: &Connection, event: Event) {
     let Some(state) = connection.state::<State>() else {
-        // A version that keeps something else was here: the client comes back
-        // and tells what it has seen.
+        // Written by a version with another form of state: the client reconnects
+        // and says what it has seen.
         return connection.close(close::INTERNAL, "please connect again");
     };
     match (event, state.who.clone()) {
-        (Event::Opened(opening), _) => enter::by_opening(connection, &opening),
-        (Event::Text(text), None) => enter::by_frame(connection, &text),
-        (Event::Binary(_), None) => enter::unheard(connection, None),
-        (Event::Timer, None) => enter::too_late(connection),
-        (Event::Text(text), Some(who)) => hear(connection, state, &who, &text),
-        (Event::Binary(_), Some(_)) => keep(connection, &malformed(connection, state, None)),
+        (Event::Opened(opening), _) => enter::authenticate_opening(connection, &opening),
+        (Event::Text(text), None) => enter::authenticate_frame(connection, &text),
+        (Event::Binary(_), None) => enter::reject_unauthenticated(connection, None),
+        (Event::Timer, None) => enter::time_out(connection),
+        (Event::Text(text), Some(who)) => handle_frame(connection, state, &who, &text),
+        (Event::Binary(_), Some(_)) => save_state(connection, &malformed(connection, state, None)),
         (Event::Behind(gap), Some(who)) => replay::fill(connection, &who, &gap),
-        (Event::Closed(code), Some(Who::Guest { session })) => presence::goes(&session, code),
+        (Event::Closed(code), Some(Who::Guest { session })) => presence::guest_disconnected(&session, code),
         (Event::Timer, Some(_)) | (Event::Behind(_), None) | (Event::Closed(_), _) => {}
     }
 }
 
 pub fn published(channel: &str, payload: &str) {
-    if let Some(told) = Told::read(channel, payload) {
-        told.tell();
+    if let Some(notification) = Notification::read(channel, payload) {
+        notification.deliver();
     }
 }
 
@@ -75,8 +75,8 @@ pub fn missed(rooms: &[String]) {
     replay::advance(rooms);
 }
 
-/// A frame of somebody who is known.
-fn hear(connection: &Connection, before: State, who: &Who, text: &str) {
+/// A frame of an authenticated client.
+fn handle_frame(connection: &Connection, before: State, who: &Who, text: &str) {
     let is_admin = connection.caller.as_ref().is_some_and(|user| user.role == Role::Admin);
     if matches!(who, Who::Admin { .. }) && !is_admin {
         return refuse(connection, &admins_only(), None);
@@ -99,7 +99,7 @@ fn hear(connection: &Connection, before: State, who: &Who, text: &str) {
         },
     }
     if state != before {
-        keep(connection, &state);
+        save_state(connection, &state);
     }
 }
 
@@ -112,7 +112,7 @@ fn malformed(connection: &Connection, state: State, id: Option<&str>) -> State {
     State { malformed, ..state }
 }
 
-fn keep(connection: &Connection, state: &State) {
+fn save_state(connection: &Connection, state: &State) {
     if let Err(error) = connection.set_state(state) {
         refuse(connection, &error, None);
     }

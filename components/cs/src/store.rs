@@ -1,7 +1,7 @@
 //! The statements of this component; no other file names one.
 //!
-//! What takes a [`Transaction`] is right only inside one: it locks, or its
-//! change belongs to others.
+//! A function that takes a [`Transaction`] has to run inside one: it locks rows,
+//! or its change belongs together with others.
 
 use crate::domain::{
     ClientMessageId, MessageId, SessionId, UserId,

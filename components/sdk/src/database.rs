@@ -18,8 +18,8 @@ pub use crate::{
     value::{Column, Param, Value},
 };
 
-/// How often a transaction is tried that PostgreSQL gives up for the sake of
-/// another one.
+/// How often a transaction is tried that PostgreSQL aborts because of a deadlock
+/// or a serialization failure.
 const ATTEMPTS: u32 = 3;
 
 /// All rows.

@@ -42,7 +42,7 @@ pub struct Body<T>(pub T);
 /// A body that may be absent, which then means `{}`.
 pub struct OptionalBody<T>(pub T);
 
-/// What is judged only after something that the handler has to find out first.
+/// A part of the request that the handler reads itself, after checks of its own.
 pub struct Unread<T>(PhantomData<T>);
 
 impl<T: Extract> Unread<T> {

@@ -1,12 +1,12 @@
-//! HTTP to the outside, to hosts that the operator grants. What another service
-//! answers is its word, not ours: read it as carefully as a client's.
+//! HTTP requests to origins that the operator grants. Responses are as little to be
+//! trusted as requests of clients.
 
 use crate::bindings::shema::http_client::client;
 use serde_json::Value;
 
 pub use client::{Error, Response};
 
-/// Sends JSON and returns whatever is answered, errors of the other side too.
+/// Sends JSON. A response with an error status is a response, not an error.
 pub fn post_json(url: &str, headers: &[(&str, &str)], body: &Value) -> Result<Response, Error> {
     post(url, "application/json", headers, body.to_string())
 }

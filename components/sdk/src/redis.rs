@@ -31,8 +31,7 @@ pub fn get(key: &str) -> Option<String> {
     }
 }
 
-/// Whether this caller, of all that try at once, has set the key; None if Redis
-/// cannot tell.
+/// `SET NX`: whether this call has set the key; None if Redis is away.
 pub fn set_if_absent(key: &str, value: &str, ttl_seconds: i64) -> Option<bool> {
     match client::set_if_absent(key, value.as_bytes(), ttl_ms(ttl_seconds)) {
         Ok(set) => Some(set),

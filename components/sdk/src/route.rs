@@ -63,7 +63,7 @@ pub struct Route {
     run: Run,
 }
 
-/// Everything from the extraction of the arguments to the answer.
+/// From the extraction of the arguments to the response.
 type Run = Box<dyn Fn(&Call) -> Result<Response> + Send + Sync>;
 
 impl Route {

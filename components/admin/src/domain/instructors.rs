@@ -103,13 +103,13 @@ sdk::request! {
 }
 
 /// Who becomes an instructor.
-pub enum Whose {
+pub enum Candidate {
     User(UserId),
     Person(NewPerson),
 }
 
 pub struct NewInstructor {
-    pub whose: Whose,
+    pub candidate: Candidate,
     pub profile: NewProfile,
 }
 
@@ -118,16 +118,16 @@ pub struct NewInstructor {
 impl Request for NewInstructor {
     fn read(source: &Source<'_>) -> Result<Self, Problems> {
         let mut problems = Problems::default();
-        let whose = match source.member::<Option<UserId>>(&["user_id"]) {
-            Ok(Some(id)) => Ok(Whose::User(id)),
-            Ok(None) if source.member::<Sent>(&["email"])?.0 => NewPerson::read(source).map(Whose::Person),
+        let candidate = match source.member::<Option<UserId>>(&["user_id"]) {
+            Ok(Some(id)) => Ok(Candidate::User(id)),
+            Ok(None) if source.member::<Sent>(&["email"])?.0 => NewPerson::read(source).map(Candidate::Person),
             Ok(None) => {
                 Err(Problems::from(Problem::new(Flaw::InvalidType, "is required without email")).inside("user_id"))
             }
             Err(wrong) => Err(wrong),
         };
-        match (problems.take(whose), problems.take(NewProfile::read(source))) {
-            (Some(whose), Some(profile)) => Ok(Self { whose, profile }),
+        match (problems.take(candidate), problems.take(NewProfile::read(source))) {
+            (Some(candidate), Some(profile)) => Ok(Self { candidate, profile }),
             _ => Err(problems),
         }
     }

@@ -49,7 +49,7 @@ row! {
     }
 
     /// A user whose row is locked.
-    pub struct Held {
+    pub struct LockedUser {
         pub role: Role,
         pub firebase_uid: Option<String>,
     }

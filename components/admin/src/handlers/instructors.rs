@@ -4,7 +4,7 @@ use super::{check_leaving, insert_user, lock_user};
 use crate::{
     domain::{
         UserId,
-        instructors::{self, Instructor, InstructorFilter, NewInstructor, NewProfile, ProfileChanges, Whose},
+        instructors::{self, Candidate, Instructor, InstructorFilter, NewInstructor, NewProfile, ProfileChanges},
         users::NewUser,
     },
     store,
@@ -24,15 +24,15 @@ pub struct DeletedProfile {
 
 pub fn create(call: &Call, Body(new): Body<NewInstructor>) -> Result<Created<Instructor>> {
     let viewer = call.user()?;
-    let NewInstructor { whose, profile } = new;
-    let entry = match whose {
-        Whose::User(id) => transaction(|transaction| {
+    let NewInstructor { candidate, profile } = new;
+    let entry = match candidate {
+        Candidate::User(id) => transaction(|transaction| {
             if lock_user(transaction, &id)?.role != Role::Instructor {
                 return Err(instructors::wrong_role());
             }
             insert_profile(transaction, &id, &profile)
         })?,
-        Whose::Person(person) => {
+        Candidate::Person(person) => {
             let new = NewUser::from(person);
             transaction(|transaction| {
                 let detail = insert_user(transaction, &new)?;

@@ -41,7 +41,7 @@ request! {
 }
 
 request! {
-    pub struct Forgetful {
+    pub struct PasswordReset {
         pub email: Email,
     }
 }

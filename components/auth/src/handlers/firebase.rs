@@ -14,8 +14,8 @@ use sdk::{
     tokens::certificates::{self, Error::Unavailable},
 };
 
-/// Checks an ID token. Its times come last: nothing that is not proven is worth
-/// telling that it has expired.
+/// Verifies an ID token. Its times are checked last, so that nobody is told of a
+/// forged token that it has expired.
 fn verified(call: &Call, token: &str) -> Result<IdToken> {
     let project = settings::text("FIREBASE_PROJECT_ID").ok_or_else(not_configured)?;
     let token_read = Unverified::read(token)?;
@@ -41,17 +41,18 @@ fn not_configured() -> Error {
     firebase::unavailable("the settings of Firebase are not complete")
 }
 
-/// What a failure of the provider is to a client; `other` is the flow's own code.
+/// The answer to a failure of the provider; `other` is the flow's code for one
+/// that is not expected.
 fn failed(failure: Failure, other: Code) -> Error {
     match failure {
         Failure::EmailExists => firebase::email_exists(),
         Failure::Unavailable(cause) => firebase::unavailable(&cause),
-        Failure::Other(cause) => under(Error::internal(cause), other),
+        Failure::Other(cause) => with_flow_code(Error::internal(cause), other),
     }
 }
 
-/// The same error, under the flow's own code if it is one that nobody expects.
-fn under(error: Error, code: Code) -> Error {
+/// Gives an unexpected error, a 500, the code of the flow.
+fn with_flow_code(error: Error, code: Code) -> Error {
     if [codes::DB_QUERY_ERROR, codes::INTERNAL_SERVER_ERROR].contains(&error.code()) {
         error.with_code(code, "Something went wrong")
     } else {

@@ -6,7 +6,7 @@ use crate::{
 };
 use sdk::{Call, Result, Role, database::Transaction, settings};
 
-/// On what ground the caller may register, judged before the body.
+/// Why the caller may register; judged before the body.
 pub fn admission(call: &Call) -> Result<Admission> {
     let token = settings::text("ADMIN_REGISTRATION_TOKEN");
     let admission = domain::admission(
@@ -23,8 +23,8 @@ pub fn admission(call: &Call) -> Result<Admission> {
     if refused { Err(call.forbidden()) } else { Ok(admission) }
 }
 
-/// Of several who found no admin only the first one is let through: the others
-/// wait here and then find it.
+/// Of several callers who found no admin only the first gets through: the others
+/// wait for the lock and then find that admin.
 pub fn still_first(transaction: &Transaction, call: &Call) -> Result<()> {
     store::lock_bootstrap(transaction)?;
     if store::admin_exists()? { Err(call.forbidden()) } else { Ok(()) }

@@ -14,7 +14,7 @@ request! {
 pub fn login(call: &Call, Body(login): Body<Login>) -> Result<Data<SignedIn>> {
     let found = store::find_credentials(&login.email)?;
     let (id, hash) = found.map_or((None, None), |found| (Some(found.id), found.password_hash));
-    // Verified even if there is nobody: the time must not tell.
+    // Verified even without a user: the time must not reveal whether there is one.
     let fits = passwords::verify(login.password.as_str(), hash.as_deref());
     let Some(id) = id.filter(|_| fits) else { return Err(domain::invalid_credentials()) };
 

@@ -68,7 +68,7 @@ row! {
     }
 
     /// A booking's row, locked, and whether its time was over then.
-    pub struct Held {
+    pub struct LockedBooking {
         pub booking: Booking as "",
         pub is_overdue: bool,
     }
@@ -86,7 +86,7 @@ row! {
     }
 
     /// The booking that was made with an idempotency key.
-    pub struct Made {
+    pub struct ExistingBooking {
         pub id: BookingId,
         pub user_id: Option<UserId>,
         pub is_public: bool,
@@ -117,7 +117,7 @@ impl Booking {
     }
 }
 
-impl Held {
+impl LockedBooking {
     /// A decided booking stays as it is, and so does one whose status says that
     /// it has expired.
     pub fn check_open(&self) -> Result<()> {
@@ -139,7 +139,7 @@ impl Pending {
     }
 }
 
-impl Made {
+impl ExistingBooking {
     /// The answer to a second request with the key. It names the booking only
     /// to whom it belongs, for others can have sent the same key.
     pub fn duplicate(&self, for_user: Option<&UserId>) -> Error {
@@ -211,7 +211,7 @@ mod tests {
     #[test]
     fn a_key_names_only_ones_own_booking() {
         let named = |user_id, is_public, for_user: Option<UserId>| {
-            let made = Made { id: BookingId(user('b').0), user_id, is_public };
+            let made = ExistingBooking { id: BookingId(user('b').0), user_id, is_public };
             let details = made.duplicate(for_user.as_ref()).details().cloned().unwrap_or_default();
             !details["booking_id"].is_null()
         };

@@ -51,7 +51,7 @@ fn outcome(booking: &Booking) -> Value {
     json!({ "booking_id": booking.id, "user_id": booking.user_id, "course_id": booking.course_id })
 }
 
-/// What Redis has forgotten, or could not be asked, the unique column knows.
+/// The unique column knows the keys that Redis has forgotten or never got.
 fn check_unused(key: Option<&Uuid>, user: Option<&UserId>) -> Result<()> {
     let Some(key) = key else { return Ok(()) };
     match store::find_booking_by_key(key)? {
@@ -65,7 +65,7 @@ fn book(draft: &Draft) -> Result<Booking> {
     let hours = settings::integer("BOOKING_EXPIRY_HOURS").unwrap_or(72);
     let booked = transaction(|transaction| {
         store::lock_person(transaction, draft)?;
-        // Again, for one with the same key may have waited here as well.
+        // Again: a request with the same key may have held the lock before.
         check_unused(draft.idempotency_key.as_ref(), draft.user_id.as_ref())?;
         check_wishes(draft)?;
         for stale in store::expire_stale_bookings(transaction, draft)? {
@@ -101,14 +101,14 @@ fn insert(transaction: &Transaction, draft: &Draft, max: i64, hours: i64) -> Res
     Ok(booking)
 }
 
-/// What PostgreSQL refused although the checks had let it through: the same
-/// answer that they give. Its transaction is over, so there can be questions.
+/// Answers what PostgreSQL refused after the checks had passed as the checks
+/// would have. The transaction is over, so this may query again.
 fn refused(error: Error, draft: &Draft) -> Error {
     let Some(cause) = error.database() else { return error };
     let violates = |constraint| cause.violates(constraint);
     if violates("bookings_idempotency_key_key") {
         let made = check_unused(draft.idempotency_key.as_ref(), draft.user_id.as_ref());
-        // Deleted again meanwhile.
+        // None: that booking has been deleted in between.
         return made.err().unwrap_or_else(bookings::duplicate);
     }
     match () {

@@ -89,8 +89,8 @@ pub fn confirm(
     Ok(Data(confirmed).with_meta(Provenance { student_created: is_new }))
 }
 
-/// Decides a pending booking, whose row is locked meanwhile. One whose time is
-/// over becomes an expired one instead, and stays that: the refusal is committed.
+/// Runs `decision` on a pending booking, whose row is locked. An overdue one is
+/// set to expired instead and refused; the refusal commits, so that it stays so.
 fn decide<T>(id: &BookingId, mut decision: impl FnMut(&Transaction, &Booking) -> Result<T>) -> Result<T> {
     transaction(|transaction| {
         let held = store::lock_booking(transaction, id)?.ok_or_else(bookings::not_found)?;
@@ -129,8 +129,7 @@ fn applicant(transaction: &Transaction, booking: &Booking) -> Result<Student> {
     }
     match store::insert_student(transaction, name, email, booking.applicant_wa_number.as_deref())? {
         Some(user) => Ok(Student { user, is_new: true }),
-        // Of two who confirm bookings of one new email the second finds the
-        // user whom the first has made.
+        // Another confirmation has just created the user with this email.
         None => {
             let user = store::find_user_by_email(email)?;
             user.map(|user| Student { user, is_new: false }).ok_or_else(students::not_found)

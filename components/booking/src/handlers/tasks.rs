@@ -1,15 +1,15 @@
-//! What the host has done every so often.
+//! Scheduled work, which the host calls.
 
 use crate::{events, store};
 use sdk::{Call, Data, Result, database::transaction};
 use serde_json::{Value, json};
 
-/// So many at a time, so that no transaction holds many locks for long.
+/// Bookings per transaction, so that none holds many locks for long.
 const BATCH: i64 = 500;
 
-/// Makes expired bookings of all that are overdue. Nobody waits for it: what is
-/// overdue counts as expired already. Bookings that are being decided are left
-/// to whoever decides them.
+/// Sets the status of overdue bookings to expired. Nothing depends on it: readers
+/// take an overdue booking for an expired one. Bookings that are being confirmed
+/// or rejected at this moment are left alone.
 pub fn expire(_: &Call) -> Result<Data<Value>> {
     let mut total: i64 = 0;
     loop {

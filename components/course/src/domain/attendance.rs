@@ -1,6 +1,6 @@
 //! Who sat in a class. A row is both the seat and the mark.
 
-use super::{BookingId, CourseId, ScheduleId, UserId, schedules::Slot};
+use super::{BookingId, CourseId, ScheduleId, UserId, schedules::LockedSchedule};
 use schemars::JsonSchema;
 use sdk::{Code, Error, Patch, Result, Text, Timestamp, choice, request, row};
 use serde::Serialize;
@@ -176,20 +176,20 @@ impl Mark {
 }
 
 /// Only who has a confirmed booking of that course sits in its classes.
-pub fn check_enrolled(booking: &Booking, slot: &Slot) -> Result<()> {
-    if booking.status == "confirmed" && booking.course_id == slot.plan.course_id {
+pub fn check_enrolled(booking: &Booking, schedule: &LockedSchedule) -> Result<()> {
+    if booking.status == "confirmed" && booking.course_id == schedule.plan.course_id {
         return Ok(());
     }
     Err(Error::new(ATTENDANCE_STUDENT_NOT_ENROLLED, "The booking is not confirmed for this course"))
 }
 
-/// Marks are for classes that have started; instructors have a day, admins have
-/// for ever.
-pub fn check_window(slot: &Slot, status: Status, by_admin: bool) -> Result<()> {
-    if status != Status::NotRecorded && slot.now < slot.plan.start_time {
+/// A class can be marked once it has started: by its instructor until a day after
+/// its end, by admins without limit.
+pub fn check_window(schedule: &LockedSchedule, status: Status, by_admin: bool) -> Result<()> {
+    if status != Status::NotRecorded && schedule.now < schedule.plan.start_time {
         return Err(Error::new(ATTENDANCE_INVALID_TIME, "The class has not started yet"));
     }
-    if !by_admin && slot.now > slot.plan.end_time.plus_seconds(INSTRUCTOR_WINDOW) {
+    if !by_admin && schedule.now > schedule.plan.end_time.plus_seconds(INSTRUCTOR_WINDOW) {
         return Err(Error::new(ATTENDANCE_WINDOW_CLOSED, "The class ended more than 24 hours ago"));
     }
     Ok(())
@@ -209,7 +209,7 @@ mod tests {
     use crate::domain::{RoomId, schedules::Plan};
     use sdk::Uuid;
 
-    fn slot(now: i64) -> Slot {
+    fn schedule(now: i64) -> LockedSchedule {
         let id = || Uuid::parse("00000000-0000-4000-8000-000000000001").unwrap();
         let plan = Plan {
             course_id: CourseId(id()),
@@ -218,7 +218,7 @@ mod tests {
             start_time: Timestamp::from_seconds(1_000),
             end_time: Timestamp::from_seconds(4_600),
         };
-        Slot { plan, max_attendees: 1, current_attendees: 0, now: Timestamp::from_seconds(now) }
+        LockedSchedule { plan, max_attendees: 1, current_attendees: 0, now: Timestamp::from_seconds(now) }
     }
 
     fn code(result: Result<()>) -> Option<&'static str> {
@@ -227,18 +227,21 @@ mod tests {
 
     #[test]
     fn nobody_is_marked_before_the_class() {
-        assert_eq!(code(check_window(&slot(999), Status::Absent, true)), Some("ATTENDANCE_INVALID_TIME"));
-        assert_eq!(code(check_window(&slot(999), Status::NotRecorded, false)), None);
-        assert_eq!(code(check_window(&slot(1_000), Status::Present, false)), None);
+        assert_eq!(code(check_window(&schedule(999), Status::Absent, true)), Some("ATTENDANCE_INVALID_TIME"));
+        assert_eq!(code(check_window(&schedule(999), Status::NotRecorded, false)), None);
+        assert_eq!(code(check_window(&schedule(1_000), Status::Present, false)), None);
     }
 
     #[test]
     fn instructors_have_a_day_and_admins_for_ever() {
         let end = 4_600 + 86_400;
-        assert_eq!(code(check_window(&slot(end), Status::Present, false)), None);
-        assert_eq!(code(check_window(&slot(end + 1), Status::Present, false)), Some("ATTENDANCE_WINDOW_CLOSED"));
-        assert_eq!(code(check_window(&slot(end + 1), Status::NotRecorded, false)), Some("ATTENDANCE_WINDOW_CLOSED"));
-        assert_eq!(code(check_window(&slot(end + 1), Status::Present, true)), None);
+        assert_eq!(code(check_window(&schedule(end), Status::Present, false)), None);
+        assert_eq!(code(check_window(&schedule(end + 1), Status::Present, false)), Some("ATTENDANCE_WINDOW_CLOSED"));
+        assert_eq!(
+            code(check_window(&schedule(end + 1), Status::NotRecorded, false)),
+            Some("ATTENDANCE_WINDOW_CLOSED")
+        );
+        assert_eq!(code(check_window(&schedule(end + 1), Status::Present, true)), None);
     }
 
     #[test]

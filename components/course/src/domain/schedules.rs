@@ -65,7 +65,7 @@ row! {
     }
 
     /// A schedule's row, locked, and the time since when it is.
-    pub struct Slot {
+    pub struct LockedSchedule {
         pub plan: Plan as "",
         pub max_attendees: i64,
         pub current_attendees: i64,
@@ -186,9 +186,8 @@ impl Plan {
     }
 }
 
-impl Slot {
-    /// Not of a class that is under way or over, and to times that are good in
-    /// themselves.
+impl LockedSchedule {
+    /// A class that has started does not move, and new times have to be valid.
     pub fn check_move(&self, plan: &Plan, lengths: Lengths) -> Result<()> {
         if *plan != self.plan && self.plan.start_time <= self.now {
             return Err(past("Of a class that has started only max_attendees can change"));
@@ -322,8 +321,8 @@ mod tests {
         }
     }
 
-    fn slot(now: i64) -> Slot {
-        Slot { plan: plan(100, 160), max_attendees: 5, current_attendees: 2, now: at(now) }
+    fn schedule(now: i64) -> LockedSchedule {
+        LockedSchedule { plan: plan(100, 160), max_attendees: 5, current_attendees: 2, now: at(now) }
     }
 
     fn placement() -> Placement {
@@ -379,22 +378,22 @@ mod tests {
 
     #[test]
     fn of_a_started_class_only_the_seats_change() {
-        assert_eq!(code(slot(100).check_move(&plan(100, 160), LENGTHS)), None);
-        assert_eq!(code(slot(100).check_move(&plan(100, 170), LENGTHS)), Some("SCHEDULE_PAST_TIME"));
-        assert_eq!(code(slot(100).check_move(&plan(500, 160), LENGTHS)), Some("SCHEDULE_PAST_TIME"));
-        assert_eq!(code(slot(99).check_move(&plan(100, 170), LENGTHS)), None);
+        assert_eq!(code(schedule(100).check_move(&plan(100, 160), LENGTHS)), None);
+        assert_eq!(code(schedule(100).check_move(&plan(100, 170), LENGTHS)), Some("SCHEDULE_PAST_TIME"));
+        assert_eq!(code(schedule(100).check_move(&plan(500, 160), LENGTHS)), Some("SCHEDULE_PAST_TIME"));
+        assert_eq!(code(schedule(99).check_move(&plan(100, 170), LENGTHS)), None);
     }
 
     #[test]
     fn a_class_moves_into_the_future_only() {
-        assert_eq!(code(slot(50).check_move(&plan(50, 100), LENGTHS)), Some("SCHEDULE_PAST_TIME"));
-        assert_eq!(code(slot(50).check_move(&plan(51, 100), LENGTHS)), None);
-        assert_eq!(code(slot(50).check_move(&plan(200, 201), LENGTHS)), Some("SCHEDULE_INVALID_TIME"));
+        assert_eq!(code(schedule(50).check_move(&plan(50, 100), LENGTHS)), Some("SCHEDULE_PAST_TIME"));
+        assert_eq!(code(schedule(50).check_move(&plan(51, 100), LENGTHS)), None);
+        assert_eq!(code(schedule(50).check_move(&plan(200, 201), LENGTHS)), Some("SCHEDULE_INVALID_TIME"));
     }
 
     #[test]
     fn seats_do_not_drop_below_those_taken() {
-        let seats = |wanted| slot(0).seats(&plan(100, 160), &placement(), wanted);
+        let seats = |wanted| schedule(0).seats(&plan(100, 160), &placement(), wanted);
         assert_eq!(seats(None).ok(), Some(5));
         assert_eq!(seats(Some(2)).ok(), Some(2));
         assert_eq!(code(seats(Some(1))), Some("SCHEDULE_FULL"));
@@ -404,16 +403,16 @@ mod tests {
     #[test]
     fn the_course_stays_once_somebody_sits_in_the_class() {
         let other = Plan { course_id: CourseId(uuid('9')), ..plan(100, 160) };
-        assert_eq!(code(slot(0).seats(&other, &placement(), None)), Some("SCHEDULE_CANNOT_DELETE"));
-        let empty = Slot { current_attendees: 0, ..slot(0) };
+        assert_eq!(code(schedule(0).seats(&other, &placement(), None)), Some("SCHEDULE_CANNOT_DELETE"));
+        let empty = LockedSchedule { current_attendees: 0, ..schedule(0) };
         assert_eq!(empty.seats(&other, &placement(), None).ok(), Some(5));
     }
 
     #[test]
     fn an_inactive_course_is_refused_only_when_it_is_new() {
         let inactive = Placement { course_is_active: Some(false), ..placement() };
-        assert_eq!(code(slot(0).check_placement(&plan(100, 160), &inactive)), None);
+        assert_eq!(code(schedule(0).check_placement(&plan(100, 160), &inactive)), None);
         let other = Plan { course_id: CourseId(uuid('9')), ..plan(100, 160) };
-        assert_eq!(code(slot(0).check_placement(&other, &inactive)), Some("COURSE_INACTIVE"));
+        assert_eq!(code(schedule(0).check_placement(&other, &inactive)), Some("COURSE_INACTIVE"));
     }
 }

@@ -19,11 +19,11 @@ use serde_json::json;
 pub fn create(call: &Call, Body(new): Body<NewAttendance>) -> Result<Created<Attendance>> {
     let status = new.status.unwrap_or(Status::NotRecorded);
     transaction(|transaction| {
-        let slot = store::lock_schedule(transaction, &new.schedule_id)?.ok_or_else(schedules::not_found)?;
-        check_teacher(call, &slot.plan.instructor_id)?;
+        let schedule = store::lock_schedule(transaction, &new.schedule_id)?.ok_or_else(schedules::not_found)?;
+        check_teacher(call, &schedule.plan.instructor_id)?;
         let booking = store::find_booking(&new.booking_id)?.ok_or_else(booking_not_found)?;
-        attendance::check_enrolled(&booking, &slot)?;
-        attendance::check_window(&slot, status, call.has_role(Role::Admin))?;
+        attendance::check_enrolled(&booking, &schedule)?;
+        attendance::check_window(&schedule, status, call.has_role(Role::Admin))?;
         let marked = store::insert_attendance(transaction, &new, &booking, status, &call.user()?.user_id);
         let marked = marked.map_err(|error| match error {
             error if error.violates("schedule_attendees_pkey") => attendance::already_marked(),
@@ -32,7 +32,7 @@ pub fn create(call: &Call, Body(new): Body<NewAttendance>) -> Result<Created<Att
             error => error.into(),
         })?;
         if status != Status::NotRecorded {
-            announce(transaction, &marked, &slot.plan.course_id)?;
+            announce(transaction, &marked, &schedule.plan.course_id)?;
         }
         Ok(Created(marked))
     })
@@ -57,10 +57,10 @@ pub fn update(
     Body(change): Body<AttendanceChange>,
 ) -> Result<Data<Attendance>> {
     transaction(|transaction| {
-        let slot = store::lock_schedule(transaction, &schedule_id)?.ok_or_else(attendance::not_found)?;
+        let schedule = store::lock_schedule(transaction, &schedule_id)?.ok_or_else(attendance::not_found)?;
         let mark = store::lock_attendance(transaction, &schedule_id, &booking_id)?.ok_or_else(attendance::not_found)?;
-        check_teacher(call, &slot.plan.instructor_id)?;
-        attendance::check_window(&slot, change.status, call.has_role(Role::Admin))?;
+        check_teacher(call, &schedule.plan.instructor_id)?;
+        attendance::check_window(&schedule, change.status, call.has_role(Role::Admin))?;
 
         let notes = mark.notes_after(&change);
         if (change.status, &notes) == (mark.status, &mark.notes) {
@@ -69,7 +69,7 @@ pub fn update(
         let by = &call.user()?.user_id;
         let marked = store::update_attendance(transaction, &schedule_id, &booking_id, change.status, &notes, by)?;
         if change.status != mark.status {
-            announce(transaction, &marked, &slot.plan.course_id)?;
+            announce(transaction, &marked, &schedule.plan.course_id)?;
         }
         Ok(Data(marked))
     })

@@ -79,18 +79,18 @@ pub fn update(call: &Call, Path(id): Path<ScheduleId>, Body(changes): Body<Sched
     let mut planned = None;
 
     let updated = transaction(|transaction| {
-        let slot = store::lock_schedule(transaction, &id)?.ok_or_else(schedules::not_found)?;
-        check_teacher(call, &slot.plan.instructor_id)?;
-        let plan = &*planned.insert(slot.plan.with(&changes));
+        let schedule = store::lock_schedule(transaction, &id)?.ok_or_else(schedules::not_found)?;
+        check_teacher(call, &schedule.plan.instructor_id)?;
+        let plan = &*planned.insert(schedule.plan.with(&changes));
         check_teacher(call, &plan.instructor_id)?;
-        slot.check_move(plan, lengths())?;
-        let moves = *plan != slot.plan;
+        schedule.check_move(plan, lengths())?;
+        let moves = *plan != schedule.plan;
         if moves {
             store::lock_calendars(transaction, plan)?;
         }
         let placement = store::lock_placement(transaction, plan)?;
-        slot.check_placement(plan, &placement)?;
-        let seats = slot.seats(plan, &placement, wanted)?;
+        schedule.check_placement(plan, &placement)?;
+        let seats = schedule.seats(plan, &placement, wanted)?;
         if moves {
             schedules::check_free(&store::list_conflicts(plan, Some(&id))?)?;
         }
@@ -131,8 +131,8 @@ fn announce(transaction: &Transaction, schedule: &Schedule) -> Result<()> {
     )
 }
 
-/// What PostgreSQL refused although the checks had let it through: the same
-/// answer that they give. Its transaction is over, so there can be questions.
+/// Answers what PostgreSQL refused after the checks had passed as the checks
+/// would have. The transaction is over, so this may query again.
 fn refused(error: Error, plan: &Plan, except: Option<&ScheduleId>) -> Error {
     let Some(cause) = error.database() else { return error };
     if ["class_schedules_room_overlap", "class_schedules_instructor_overlap"].iter().any(|name| cause.violates(name)) {

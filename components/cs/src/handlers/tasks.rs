@@ -1,4 +1,4 @@
-//! What the host has done every so often.
+//! Scheduled work, which the host calls.
 
 use crate::{chat, rooms, settings, store};
 use schemars::JsonSchema;
@@ -10,8 +10,8 @@ pub struct Closed {
     closed: usize,
 }
 
-/// Of one run; what it leaves is for the next.
-const MOST: usize = 500;
+/// Sessions closed in one run; the rest is left to the next.
+const MAX_PER_RUN: usize = 500;
 
 /// Closes sessions in which nobody has written for long, each in a transaction
 /// of its own, the longest idle first. A guest who is connected, to whichever
@@ -19,7 +19,7 @@ const MOST: usize = 500;
 pub fn close_idle(_: &Call) -> Result<Data<Closed>> {
     let seconds = settings::idle_timeout();
     let (mut closed, mut kept) = (0, 0);
-    while closed < MOST {
+    while closed < MAX_PER_RUN {
         let idle = store::list_idle_sessions(seconds, kept)?;
         if idle.is_empty() {
             break;

@@ -30,7 +30,7 @@ pub enum Credential {
     /// A session and its token, if there is one.
     Guest { session: SessionId, token: Option<String>, after: Option<Seen> },
     /// Somebody who wants a new session, as they said.
-    Newcomer { name: Option<String>, email: Option<String> },
+    NewGuest { name: Option<String>, email: Option<String> },
 }
 
 request! {
@@ -90,8 +90,8 @@ pub fn of_opening(opening: &Opening, is_user: bool, bare: bool) -> Result<Option
         (None, _) => {}
     }
     let (name, email) = (given("name"), given("email"));
-    let is_newcomer = opening.path.trim_end_matches('/') == ALIAS && (name.is_some() || email.is_some());
-    Ok(is_newcomer.then_some(Credential::Newcomer { name, email }))
+    let is_new_guest = opening.path.trim_end_matches('/') == ALIAS && (name.is_some() || email.is_some());
+    Ok(is_new_guest.then_some(Credential::NewGuest { name, email }))
 }
 
 /// What the first frame shows.
@@ -124,7 +124,7 @@ mod tests {
             Ok(Some(Credential::Verified { .. })) => "verified".into(),
             Ok(Some(Credential::Admin { token, .. })) => format!("admin {token}"),
             Ok(Some(Credential::Guest { token, .. })) => format!("guest {}", token.unwrap_or_default()),
-            Ok(Some(Credential::Newcomer { name, email })) => format!("newcomer {name:?} {email:?}"),
+            Ok(Some(Credential::NewGuest { name, email })) => format!("new_guest {name:?} {email:?}"),
             Err(error) => error.code().name.into(),
         }
     }
@@ -163,10 +163,10 @@ mod tests {
 
     #[test]
     fn the_alias_alone_takes_name_and_email() {
-        let newcomer = "newcomer Some(\"a\") Some(\"b@c.de\")";
+        let new_guest = "new_guest Some(\"a\") Some(\"b@c.de\")";
         for path in [ALIAS, "/api/chat/connect/"] {
-            assert_eq!(opened(path, "name=a&email=b%40c.de", ("", "")), newcomer);
-            assert_eq!(opened(path, "name=a", ("", "")), "newcomer Some(\"a\") None");
+            assert_eq!(opened(path, "name=a&email=b%40c.de", ("", "")), new_guest);
+            assert_eq!(opened(path, "name=a", ("", "")), "new_guest Some(\"a\") None");
             assert_eq!(opened(path, "name=a&email=b&token=t", ("", "")), "admin t");
             assert_eq!(opened(path, "", ("", "")), "nobody");
         }

@@ -37,57 +37,57 @@ pub const MAX_FRAME_BYTES: u32 = 16 << 10;
 /// Milliseconds in which a client has to authenticate.
 const AUTH_TIMEOUT: u32 = 10_000;
 
-pub fn by_opening(connection: &Connection, opening: &Opening) {
+pub fn authenticate_opening(connection: &Connection, opening: &Opening) {
     match credential::of_opening(opening, connection.caller.is_some(), !settings::token_required()) {
-        Ok(Some(credential)) => by(connection, credential, None),
+        Ok(Some(credential)) => enter(connection, credential, None),
         Ok(None) => connection.set_timer(AUTH_TIMEOUT),
         Err(error) => refuse(connection, &error, None),
     }
 }
 
-pub fn by_frame(connection: &Connection, text: &str) {
+pub fn authenticate_frame(connection: &Connection, text: &str) {
     match Envelope::read(text) {
         Ok(frame) if frame.kind == "auth" => match credential::of_frame(&frame) {
-            Ok(credential) => by(connection, credential, frame.id.as_deref()),
+            Ok(credential) => enter(connection, credential, frame.id.as_deref()),
             Err(error) => refuse(connection, &error, frame.id.as_deref()),
         },
         Err(Malformed { kind: Some(kind), id }) if kind == "auth" => {
             refuse(connection, &Problem::custom("data", "must be an object").into(), id.as_deref());
         }
         _ if text.len() > MAX_FRAME_BYTES as usize => connection.close(close::TOO_LARGE, "frame too large"),
-        Ok(Envelope { id, .. }) | Err(Malformed { id, .. }) => unheard(connection, id.as_deref()),
+        Ok(Envelope { id, .. }) | Err(Malformed { id, .. }) => reject_unauthenticated(connection, id.as_deref()),
     }
 }
 
-/// The first frame says who the client is, or nothing.
-pub fn unheard(connection: &Connection, id: Option<&str>) {
-    refuse(connection, &missing(), id);
+/// The first frame has to be the authentication.
+pub fn reject_unauthenticated(connection: &Connection, id: Option<&str>) {
+    refuse(connection, &unauthenticated(), id);
 }
 
-pub fn too_late(connection: &Connection) {
-    send_error(connection, &missing(), None);
+pub fn time_out(connection: &Connection) {
+    send_error(connection, &unauthenticated(), None);
     connection.close(close::TIMEOUT, "not authenticated in time");
 }
 
-fn missing() -> Error {
+fn unauthenticated() -> Error {
     Error::new(codes::AUTH_MISSING_TOKEN, "Please say who you are first")
 }
 
-fn by(connection: &Connection, credential: Credential, id: Option<&str>) {
+fn enter(connection: &Connection, credential: Credential, id: Option<&str>) {
     let entered = match credential {
         Credential::Verified { after } => match &connection.caller {
-            Some(user) if user.role == Role::Admin => desk(connection, user, after.as_ref(), id),
+            Some(user) if user.role == Role::Admin => admit_admin(connection, user, after.as_ref(), id),
             _ => Err(admins_only()),
         },
         Credential::Admin { token, after } => {
             let user = connection.authenticate(&token, Role::Admin);
-            user.and_then(|user| desk(connection, &user, after.as_ref(), id))
+            user.and_then(|user| admit_admin(connection, &user, after.as_ref(), id))
         }
         Credential::Guest { session, token, after } => {
             let known = chat::check_guest(&session, token.as_deref());
-            known.and_then(|()| seat(connection, &session, after, None, id))
+            known.and_then(|()| admit_guest(connection, &session, after, None, id))
         }
-        Credential::Newcomer { name, email } => newcomer(connection, name, email),
+        Credential::NewGuest { name, email } => new_guest(connection, name, email),
     };
     if let Err(error) = entered {
         refuse(connection, &error, id);
@@ -95,24 +95,24 @@ fn by(connection: &Connection, credential: Credential, id: Option<&str>) {
 }
 
 /// Under the rules and limits of CS-1: what is counted there is counted here.
-fn newcomer(connection: &Connection, name: Option<String>, email: Option<String>) -> Result<()> {
+fn new_guest(connection: &Connection, name: Option<String>, email: Option<String>) -> Result<()> {
     sockets::admit("chat_session", &connection.client)?;
     let sent = [("guest_name", name), ("guest_email", email)];
     let body = sent.into_iter().filter_map(|(key, value)| Some((key.to_owned(), Value::String(value?))));
     let new = NewSession::read(&Source::Body(&body.collect::<Map<_, _>>()))?;
     let started = chat::start(&new)?;
-    seat(connection, &started.session.id, None, Some(&started.session_token), None)
+    admit_guest(connection, &started.session.id, None, Some(&started.session_token), None)
 }
 
 /// Makes the connection one of the session's guests.
-fn seat(
+fn admit_guest(
     connection: &Connection,
     id: &SessionId,
     after: Option<Seen>,
     token: Option<&Token>,
     answers: Option<&str>,
 ) -> Result<()> {
-    presence::comes(id);
+    presence::guest_connecting(id);
     connection.join(&rooms::guests(id));
     let session = store::find_session(id)?.ok_or_else(sessions::not_found)?;
     let (head, status) = (session.message_count, session.status);
@@ -140,7 +140,7 @@ fn seat(
 }
 
 /// Makes the connection one of the admins'.
-fn desk(connection: &Connection, user: &Principal, after: Option<&SeenOf>, answers: Option<&str>) -> Result<()> {
+fn admit_admin(connection: &Connection, user: &Principal, after: Option<&SeenOf>, answers: Option<&str>) -> Result<()> {
     connection.join(DESK);
     let admin = store::find_desk_admin(&UserId(user.user_id.clone()))?;
     let admin = admin.ok_or_else(|| Error::new(codes::AUTH_UNAUTHORIZED, "The user is gone"))?;

@@ -1,5 +1,5 @@
-//! How often a connection may do something. This is kept with the connection
-//! alone; what is limited for a client as a whole is the host's to count.
+//! Rate limits of one connection, kept in its state. Limits per client are counted
+//! by the host.
 
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -11,7 +11,7 @@ pub fn now() -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// A window that the first of its kind opens.
+/// A fixed window, which the first event opens.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub struct Pace {
     opened_at: u64,

@@ -6,7 +6,7 @@
 
 use crate::{
     domain::{SessionId, sessions::Status},
-    rooms::{self, Kind, Told, WATCHERS},
+    rooms::{self, Kind, Notification, WATCHERS},
     store,
 };
 use sdk::{
@@ -15,10 +15,10 @@ use sdk::{
 };
 use serde_json::{Value, json};
 
-/// Of a connection that ends because its host stops: it comes back elsewhere.
+/// The close code of a host that stops: the client reconnects to another one.
 const GOING_AWAY: u16 = 1001;
 
-/// Puts an admin among those who are told, and says who is there now.
+/// Subscribes an admin to presence, and returns who is online now.
 pub fn watch(connection: &Connection) -> Result<Value> {
     connection.join(WATCHERS);
     let heads = store::list_heads(&[], true)?;
@@ -28,20 +28,20 @@ pub fn watch(connection: &Connection) -> Result<Value> {
     Ok(json!({ "session_ids": online }))
 }
 
-/// Before a guest's connection has joined its room.
-pub fn comes(session: &SessionId) {
-    tell_if_alone(session, true);
+/// To be called before a guest's connection joins its room.
+pub fn guest_connecting(session: &SessionId) {
+    notify_watchers(session, true);
 }
 
-/// After it has left.
-pub fn goes(session: &SessionId, code: u16) {
+/// To be called after it has left.
+pub fn guest_disconnected(session: &SessionId, code: u16) {
     if code != GOING_AWAY {
-        tell_if_alone(session, false);
+        notify_watchers(session, false);
     }
 }
 
-/// Only the first to come and the last to go make a difference.
-fn tell_if_alone(session: &SessionId, is_online: bool) {
+/// Only the first connection of a guest and the last one change the presence.
+fn notify_watchers(session: &SessionId, is_online: bool) {
     let guests = rooms::guests(session);
     let present = sockets::present(&[guests.clone(), WATCHERS.to_owned()]);
     let is_watched = present.iter().any(|room| room == WATCHERS);
@@ -49,8 +49,8 @@ fn tell_if_alone(session: &SessionId, is_online: bool) {
         return;
     }
     let data = json!({ "session_id": session, "online": is_online });
-    match rooms::draw_id() {
-        Ok(event_id) => Told { session: session.clone(), event_id, kind: Kind::Presence, data }.relay(),
+    match rooms::random_id() {
+        Ok(event_id) => Notification { session: session.clone(), event_id, kind: Kind::Presence, data }.publish(),
         // Not worth a guest's connection.
         Err(error) => log::error(&format!("presence is not told: {error:?}")),
     }

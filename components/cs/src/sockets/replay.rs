@@ -90,7 +90,7 @@ pub fn advance(rooms: &[String]) {
     };
     for head in &heads {
         if named.contains(&head.id) {
-            rooms::lead(&head.id, head.status, head.last_seq);
+            rooms::advance_guests(&head.id, head.status, head.last_seq);
         }
         if desk {
             advance_room(DESK, &head.id.to_string(), rooms::number(head.last_seq));

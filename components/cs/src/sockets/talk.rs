@@ -20,7 +20,7 @@ use crate::{
         messages::{NewMessage, Sender},
         sessions,
     },
-    rooms::{self, DESK, Kind, Told},
+    rooms::{self, DESK, Kind, Notification},
     store,
 };
 use sdk::{
@@ -103,13 +103,13 @@ fn send(session: &SessionId, from: &Sender, new: &NewMessage) -> Result<Reply> {
     Ok(Some(("message_delivered", data)))
 }
 
-/// The others of the session see it if they are there now. A frame too many is
-/// nobody's mistake and is passed over.
+/// Goes to the other side if it is connected now. Frames above the limit are
+/// dropped without an error.
 fn typing(state: &mut State, who: &Who, frame: &Envelope) -> Result<Reply> {
     let (session, role) = side(who, frame)?;
     if state.typing.admits(pace::now(), 1, Duration::from_secs(2)) {
         let data = json!({ "session_id": session, "role": role });
-        Told { session, event_id: rooms::draw_id()?, kind: Kind::Typing, data }.relay();
+        Notification { session, event_id: rooms::random_id()?, kind: Kind::Typing, data }.publish();
     }
     Ok(None)
 }
@@ -121,7 +121,7 @@ fn mark_read(state: &mut State, who: &Who, frame: &Envelope) -> Result<Reply> {
     let seq = ReadMark::read(&source(frame))?.seq.get();
     if state.reading.admits(pace::now(), 20, Duration::from_secs(10)) {
         let data = json!({ "session_id": session, "role": role, "seq": seq });
-        Told { session, event_id: rooms::draw_id()?, kind: Kind::MessagesRead, data }.relay();
+        Notification { session, event_id: rooms::random_id()?, kind: Kind::MessagesRead, data }.publish();
     }
     Ok(None)
 }
@@ -137,7 +137,7 @@ fn side(who: &Who, frame: &Envelope) -> Result<(SessionId, &'static str)> {
 /// Takes a session back: from now on, or from where the admin says.
 fn subscribe(connection: &Connection, frame: &Envelope) -> Result<Reply> {
     let Subscription { session_id, after_seq } = Subscription::read(&source(frame))?;
-    // What is told while this reads waits, and is then judged by the new place.
+    // From here on new frames wait for the position that is set below.
     connection.join(DESK);
     let head = store::find_standing(&session_id)?.ok_or_else(sessions::not_found)?.last_seq;
     let seen = after_seq.map_or(head, |seen| seen.up_to(head));

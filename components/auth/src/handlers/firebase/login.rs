@@ -1,6 +1,6 @@
 //! AUTH-2: login with a Firebase ID token.
 
-use super::{under, verified};
+use super::{verified, with_flow_code};
 use crate::{
     domain::{
         User, UserId,
@@ -14,7 +14,7 @@ use schemars::JsonSchema;
 use sdk::{Body, Call, Data, Email, Error, Result, Role, database, log, settings};
 use serde::Serialize;
 
-/// How often a login looks again after another one was faster.
+/// How often a login is tried that meets a concurrent one of the same user.
 const ATTEMPTS: u32 = 5;
 
 #[derive(JsonSchema, Serialize)]
@@ -43,7 +43,7 @@ pub fn login(call: &Call, Body(presented): Body<Presented>) -> Result<Data<Fireb
     let token = verified(call, presented.id_token.as_str())?;
     let email = token.login_email()?;
 
-    let opened = sign_in(call, &token, &email).map_err(|error| under(error, LOGIN_ERROR))?;
+    let opened = sign_in(call, &token, &email).map_err(|error| with_flow_code(error, LOGIN_ERROR))?;
     store::forget_user(&opened.user.id);
     store::cache_firebase_uid(&token.uid, &opened.user.id);
     let SignedIn { access_token, refresh_token, user } = signed_in(opened);
@@ -58,23 +58,23 @@ pub fn login(call: &Call, Body(presented): Body<Presented>) -> Result<Data<Fireb
     }))
 }
 
-/// Of several first logins at once a unique index lets one make the user; the
-/// others look again and find it.
+/// Of several concurrent first logins a unique index lets one create the user;
+/// the others try again and find it.
 fn sign_in(call: &Call, token: &IdToken, email: &Email) -> Result<Opened> {
     let need_verified = settings::flag("REQUIRE_VERIFIED_EMAIL");
     for _ in 0..ATTEMPTS {
         let login = token.recognise(&store::find_candidates(&token.uid, email)?, need_verified)?;
         let opened = match &login {
-            Login::Known(id) => again(call, token, id).map(Some),
+            Login::Known(id) => sign_in_known(call, token, id).map(Some),
             Login::Link(id) => database::transaction(|transaction| {
                 let linked = store::link_user(transaction, id, email, token)?;
                 linked.map(|user| open_session(transaction, call, user)).transpose()
             }),
-            Login::Create(role) => first(call, token, email, *role).map(Some),
+            Login::Create(role) => sign_in_new(call, token, email, *role).map(Some),
         };
         match opened {
             Ok(Some(opened)) => return Ok(opened),
-            // The row is not as it was when it was found.
+            // The row has changed since it was read: try again.
             Ok(None) => {}
             Err(error) if is_taken(&error) => {}
             Err(error) => return Err(error),
@@ -83,8 +83,9 @@ fn sign_in(call: &Call, token: &IdToken, email: &Email) -> Result<Opened> {
     Err(Error::internal("other logins were always faster"))
 }
 
-fn again(call: &Call, token: &IdToken, id: &UserId) -> Result<Opened> {
-    // By itself, so that a login does not fail because its time is not noted.
+fn sign_in_known(call: &Call, token: &IdToken, id: &UserId) -> Result<Opened> {
+    // Outside the transaction: a login must not fail because its time cannot be
+    // stored.
     let user = match store::touch_firebase_login(id, token.email_verified) {
         Ok(user) => user,
         Err(error) => {
@@ -96,7 +97,7 @@ fn again(call: &Call, token: &IdToken, id: &UserId) -> Result<Opened> {
     database::transaction(|transaction| open_session(transaction, call, user.clone()))
 }
 
-fn first(call: &Call, token: &IdToken, email: &Email, role: Role) -> Result<Opened> {
+fn sign_in_new(call: &Call, token: &IdToken, email: &Email, role: Role) -> Result<Opened> {
     let (local_part, _) = email.as_str().split_once('@').unwrap_or((email.as_str(), ""));
     let new = NewUser {
         email,
@@ -109,8 +110,8 @@ fn first(call: &Call, token: &IdToken, email: &Email, role: Role) -> Result<Open
         is_logged_in: true,
     };
     database::transaction(|transaction| {
-        let user =
-            store::insert_firebase_user(transaction, &new).map_err(|error| under(error.into(), DB_CREATE_ERROR))?;
+        let user = store::insert_firebase_user(transaction, &new)
+            .map_err(|error| with_flow_code(error.into(), DB_CREATE_ERROR))?;
         announce(transaction, &user)?;
         open_session(transaction, call, user)
     })

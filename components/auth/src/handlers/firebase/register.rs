@@ -1,6 +1,6 @@
 //! AUTH-1: registration of an admin at Firebase and here.
 
-use super::{failed, provider, under};
+use super::{failed, provider, with_flow_code};
 use crate::{
     domain::{
         self, Admission, User, UserId,
@@ -45,7 +45,7 @@ pub fn register(call: &Call, body: Unread<Body<Registration>>) -> Result<Created
             if let Some(Err(failure)) = account.map(|account| provider.delete(&account)) {
                 report("an account is left over at the provider", &failure);
             }
-            return Err(under(error, REGISTER_ERROR));
+            return Err(with_flow_code(error, REGISTER_ERROR));
         }
     };
     let account = account.ok_or_else(|| Error::internal("somebody is enrolled without an account"))?;
@@ -95,7 +95,7 @@ fn enroll(
             if error.violates("users_email_key") {
                 firebase::email_exists()
             } else {
-                under(error.into(), firebase::DB_CREATE_ERROR)
+                with_flow_code(error.into(), firebase::DB_CREATE_ERROR)
             }
         })?;
         announce(transaction, &user)?;
