@@ -13,8 +13,8 @@ pub fn post_json(url: &str, headers: &[(&str, &str)], body: &Value) -> Result<Re
 
 /// Sends `application/x-www-form-urlencoded` fields.
 pub fn post_form(url: &str, fields: &[(&str, &str)]) -> Result<Response, Error> {
-    let fields: Vec<String> = fields.iter().map(|(key, value)| format!("{}={}", encode(key), encode(value))).collect();
-    post(url, "application/x-www-form-urlencoded", &[], fields.join("&"))
+    let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+    post(url, "application/x-www-form-urlencoded", &[], body)
 }
 
 /// Percent-encodes a value that becomes part of a URL.
