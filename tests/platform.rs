@@ -1,11 +1,11 @@
 //! What the host itself answers, whatever the components do.
 
-use crate::harness::{Api, Expect, Host, Redis, production, setup, shared, signal, until};
+use crate::harness::{Api, Expect, Host, PATIENCE, Redis, production, setup, shared, signal, until};
 use nix::sys::signal::Signal;
 use reqwest::Method;
 use serde_json::json;
 use std::{
-    io::{Read, Write},
+    io::{BufReader, Read, Write},
     net::TcpStream,
     os::unix::fs::PermissionsExt,
     time::Duration,
@@ -268,7 +268,7 @@ async fn a_slow_client_holds_nothing_but_its_own_connection() {
     }
     host.api().get("/api/courses").await.is(200);
     let mut first = slow.remove(0);
-    first.set_read_timeout(Some(Duration::from_secs(60))).expect("set");
+    first.set_read_timeout(Some(PATIENCE)).expect("set");
     // Ended by the host, with or without a word.
     let mut answer = Vec::new();
     let _ = first.read_to_end(&mut answer);
@@ -365,6 +365,19 @@ impl Host {
     }
 }
 
+/// One answer, of a connection that stays.
+fn read_answer(stream: &mut TcpStream) -> String {
+    let mut answer = String::new();
+    let mut bytes = BufReader::new(stream).bytes().map(|byte| char::from(byte.expect("an answer")));
+    while !answer.ends_with("\r\n\r\n") {
+        answer.push(bytes.next().expect("a whole head"));
+    }
+    let length = answer.lines().find_map(|line| line.strip_prefix("content-length: "));
+    let length = length.map_or(0, |length| length.parse().expect("a number"));
+    answer.extend(bytes.take(length));
+    answer
+}
+
 /// A client that sends head and body apart, and does not wait for the answer
 /// before it sends the body, still has a connection for its next request.
 #[tokio::test]
@@ -381,16 +394,15 @@ async fn an_answer_does_not_overtake_its_request() {
         ("POST /api/auth/login", "400"),
     ] {
         let mut stream = TcpStream::connect(address).expect("a connection");
-        stream.set_read_timeout(Some(Duration::from_secs(30))).expect("set");
+        stream.set_read_timeout(Some(PATIENCE)).expect("set");
         for _ in 0..2 {
             let head =
                 format!("{line} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n");
             stream.write_all(head.as_bytes()).expect("sent");
+            // The host has the head alone for a moment.
             std::thread::sleep(Duration::from_millis(20));
             stream.write_all(b"[]").expect("sent");
-            let mut answer = [0; 16 << 10];
-            let read = stream.read(&mut answer).expect("an answer");
-            let answer = String::from_utf8_lossy(&answer[..read]);
+            let answer = read_answer(&mut stream);
             assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{line}: {answer}");
         }
     }

@@ -124,7 +124,9 @@ async fn frames_have_a_size() {
 
 #[tokio::test]
 async fn guests_send_twenty_messages_a_minute_by_all_ways_together() {
-    let host = Host::start(setup().set("RATE_LIMIT_ENABLED", "true"));
+    // All of this has to lie in one window.
+    let window = ("window_seconds = 60", "window_seconds = 600");
+    let host = Host::start(setup().set("RATE_LIMIT_ENABLED", "true").replace(window.0, window.1));
     let (chat, other, admin) = (host.chat().await, host.chat().await, host.admin().await);
     let (mut guest, _) = host.seat(&chat).await;
     let (mut tab, _) = host.seat(&chat).await;

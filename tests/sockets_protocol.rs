@@ -1,8 +1,8 @@
 //! The WebSocket protocol (RFC 6455) as the host speaks it: byte by byte where
 //! that matters, and by the Autobahn test suite.
 
-use crate::harness::{Expect, Host, fixture, installed, root, setup};
-use std::{fs, process::Command, time::Duration};
+use crate::harness::{Expect, Host, PATIENCE, fixture, installed, root, setup};
+use std::{fs, process::Command};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -45,7 +45,7 @@ impl Wire {
     /// All frames up to the end of the connection, which the host has to bring.
     async fn ends(mut self) -> Vec<(u8, Vec<u8>)> {
         let mut bytes = Vec::new();
-        let read = timeout(Duration::from_secs(30), self.0.read_to_end(&mut bytes)).await;
+        let read = timeout(PATIENCE, self.0.read_to_end(&mut bytes)).await;
         read.expect("it ends").expect("and not by a reset");
         let (mut frames, mut bytes) = (Vec::new(), &bytes[..]);
         while let [first, length, rest @ ..] = bytes {
@@ -189,7 +189,7 @@ async fn who_sends_too_much_is_told_so_even_while_sending() {
             let _ = write.write_all(&bytes).await;
         });
         let mut answer = Vec::new();
-        timeout(Duration::from_secs(30), read.read_to_end(&mut answer)).await.expect("it ends").expect("no reset");
+        timeout(PATIENCE, read.read_to_end(&mut answer)).await.expect("it ends").expect("no reset");
         assert_eq!(answer, [&[CLOSE, 2], &1009_u16.to_be_bytes()[..]].concat());
         writing.abort();
     }

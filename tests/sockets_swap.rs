@@ -47,7 +47,7 @@ async fn new_versions_go_live_under_open_chats() {
     }
     let unnamed = host.open(WS, &[]).await;
     let (mut desk, _) = host.desk(&admin).await;
-    let (stop, written) = (AtomicBool::new(false), AtomicU64::new(0));
+    let (stop, written, came) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
     let wasm = chat_component();
     let versions: Vec<_> = (1..=3).map(|number| variant(&wasm, number)).collect();
     let swapping = async {
@@ -55,30 +55,30 @@ async fn new_versions_go_live_under_open_chats() {
         for wasm in &versions {
             host.deploy("cs", wasm, "").await.is(201);
         }
-        for turn in 0..100 {
-            let body = json!({ "version": VersionId::of(&versions[turn % 3]).to_string() });
+        // Until something has happened meanwhile.
+        let mut turns = 0;
+        while turns < 100 || written.load(Ordering::Relaxed) < 50 || came.load(Ordering::Relaxed) < 5 {
+            let body = json!({ "version": VersionId::of(&versions[turns % 3]).to_string() });
             host.control().post("/v1/components/cs/activate", body).await.is(200);
+            turns += 1;
+            // A moment for those who write.
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         stop.store(true, Ordering::Relaxed);
     };
     // One admin hears all chats meanwhile, and new clients keep coming.
     let coming = async {
-        let mut came = 0;
         while !stop.load(Ordering::Relaxed) {
             let (mut socket, data) = host.seat_after(&chats[0], 0).await;
             let head = data["seq"].as_u64().expect("a number");
             if head > 0 {
                 assert_eq!(socket.seqs(head).await, range(1, head));
             }
-            came += 1;
+            came.fetch_add(1, Ordering::Relaxed);
         }
-        came
     };
     let writing = join_all(chats.iter().map(|chat| writes(chat, &stop, &written)));
-    let (talks, came, ()) = futures_util::join!(writing, coming, swapping);
-    let total = written.load(Ordering::Relaxed);
-    assert!(total > 50 && came > 5, "{total} messages, {came} who came");
+    let (talks, (), ()) = futures_util::join!(writing, coming, swapping);
     let mut missing = chats.len();
     let mut of_desk = vec![Vec::new(); chats.len()];
     while missing > 0 {
@@ -121,12 +121,12 @@ async fn the_component_may_go_and_come_back_under_open_chats() {
 
 #[tokio::test]
 async fn a_call_that_fails_costs_its_frame_alone() {
-    let host = Host::start(setup().replace("[components.cs.limits]\n", "[components.cs.limits]\ndeadline_ms = 1000\n"));
+    let host = Host::start(setup().replace("[components.cs.limits]\n", "[components.cs.limits]\ndeadline_ms = 4000\n"));
     let (chat, other) = (host.chat().await, host.chat().await);
     let (mut socket, _) = host.seat(&chat).await;
     let (mut tab, _) = host.seat(&chat).await;
     let (mut neighbour, _) = host.seat(&other).await;
-    for round in 1..=3_u64 {
+    for round in 1..=2_u64 {
         // The session's row is held, so that a message of it waits in vain.
         let mut sql = host.sql().await;
         let mut held = sql.begin().await.expect("a transaction");

@@ -1,12 +1,10 @@
 //! A client of the public API that says what it got when that is not what a
 //! test expects.
 
+use super::PATIENCE;
 use reqwest::{Client, Method, header::HeaderMap};
 use serde_json::{Value, json};
-use std::{
-    sync::atomic::{AtomicU32, Ordering},
-    time::Duration,
-};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 #[derive(Clone)]
 pub struct Api {
@@ -41,7 +39,7 @@ impl Api {
         // Once per process; later ones are told that there is one.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         host::services::crypto::install_tls_provider();
-        let client = Client::builder().no_proxy().timeout(Duration::from_secs(60)).build().expect("a client");
+        let client = Client::builder().no_proxy().timeout(PATIENCE).build().expect("a client");
         Api { url: url.to_owned(), client, token: None, headers: Vec::new() }
     }
 

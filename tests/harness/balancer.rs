@@ -26,7 +26,7 @@ impl Balancer {
             .map(|(number, url)| format!("  server host{number} {} check\n", url.trim_start_matches("http://")))
             .collect();
         let config = format!(
-            "defaults\n  mode http\n  timeout connect 5s\n  timeout check 5s\n  timeout client 60s\n  timeout server 60s\n  retries 0\n\
+            "defaults\n  mode http\n  timeout connect 60s\n  timeout check 60s\n  timeout client 180s\n  timeout server 180s\n  retries 0\n\
              frontend public\n  bind {address}\n  default_backend hosts\n\
              backend hosts\n  balance roundrobin\n  option httpchk GET /health\n  http-check expect status 200\n\
              \x20 default-server inter 200ms fall 3 rise 1\n{servers}"

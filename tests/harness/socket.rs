@@ -267,10 +267,16 @@ impl Socket {
         seqs(&self.take(|frame| seq(frame) == Some(last)).await)
     }
 
+    /// What comes before the answer to a ping that is sent now.
+    pub async fn heard_by_now(&mut self) -> Vec<Value> {
+        assert_eq!(self.ask("ping", json!({})).await["type"], "pong");
+        self.kept.drain(..).collect()
+    }
+
     /// Nothing has come but what was asked for.
     pub async fn is_silent(&mut self) {
-        assert_eq!(self.ask("ping", json!({})).await["type"], "pong");
-        assert!(self.kept.is_empty(), "{:?}", self.kept);
+        let heard = self.heard_by_now().await;
+        assert!(heard.is_empty(), "{heard:?}");
     }
 
     /// What came before the end, and the close code.
