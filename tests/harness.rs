@@ -11,6 +11,7 @@ mod balancer;
 mod browser;
 mod chat;
 mod checkout;
+mod components;
 mod emulator;
 mod javascript;
 mod school;
@@ -23,10 +24,11 @@ pub use balancer::Balancer;
 pub use browser::{Browser, Tab};
 pub use chat::Chat;
 pub use checkout::Checkout;
+pub use components::{components, fixture, hello, variant};
 pub use emulator::Emulator;
 pub use javascript::javascript_guest;
 pub use school::{School, assert_has_keys, course_body, id_of, is_time, nothing, unique, with, without};
-pub use services::{Redis, components, database, fixture, hello, installed, redis, variant};
+pub use services::{Redis, database, installed, redis};
 pub use socket::{Line, Socket, error_code, seq, seqs};
 pub use wire::{State as WireState, Wire};
 
@@ -417,6 +419,13 @@ pub fn spawn(command: Command) -> Child {
     let name = format!("{command:?}");
     STARTER.lock().expect("no panic").send((command, started)).expect("the starter lives");
     child.recv().expect("an answer").unwrap_or_else(|error| panic!("cannot run {name}: {error}"))
+}
+
+/// Says what takes its time. Written to standard error itself, because what the
+/// macros print is kept until a test fails.
+pub fn say(line: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// Waits for a condition, never for a time.

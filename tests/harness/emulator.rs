@@ -1,6 +1,6 @@
 //! Firebase's own Auth emulator, from npm.
 
-use super::{PATIENCE, root, scratch_dir, services::installed, spawn};
+use super::{PATIENCE, root, say, scratch_dir, services::installed, spawn};
 use std::{
     fs,
     net::TcpListener,
@@ -73,7 +73,7 @@ fn tools() -> &'static PathBuf {
         let (done, script) =
             (dir.join("node_modules/.bin/firebase"), dir.join("node_modules/firebase-tools/lib/bin/firebase.js"));
         if !done.exists() {
-            eprintln!("Installing the Firebase emulator for the tests: npm install {PACKAGE}.");
+            say(&format!("Installing the Firebase emulator for the tests: npm install {PACKAGE} …"));
             fs::create_dir_all(&dir).expect("a directory");
             fs::write(dir.join("package.json"), r#"{ "private": true }"#).expect("package.json");
             let mut npm = Command::new(installed(&["npm"], "npm"));

@@ -1,6 +1,6 @@
 //! The guest in JavaScript, made into a component by its own tool chain.
 
-use super::{root, services::installed};
+use super::{root, say, services::installed};
 use std::{
     fs,
     path::PathBuf,
@@ -28,7 +28,7 @@ pub fn javascript_guest() -> &'static PathBuf {
         for source in SOURCES {
             fs::copy(from.join(source), dir.join(source)).expect("a copy");
         }
-        eprintln!("Building the guest in JavaScript for the tests: npm install, node build.mjs.");
+        say("Building the guest in JavaScript for the tests: npm install, node build.mjs …");
         let mut npm = Command::new(installed(&["npm"], "npm"));
         npm.args(["install", "--ignore-scripts", "--no-audit", "--no-fund"]);
         let mut node = Command::new(installed(&["node"], "nodejs"));

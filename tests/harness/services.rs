@@ -1,11 +1,9 @@
-//! Postgres, Redis and the built components, each made once per run.
+//! Postgres and Redis, each started once per run, and programs that the tests need.
 
-use super::{PATIENCE, root, scratch_dir, spawn};
+use super::{PATIENCE, say, scratch_dir, spawn};
 use host::embedded::Cluster;
 use sqlx::{Connection, Executor, PgConnection, SqlSafeStr};
 use std::{
-    collections::BTreeMap,
-    fs,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{Mutex, OnceLock, PoisonError},
@@ -131,7 +129,7 @@ pub fn installed(names: &[&str], package: &str) -> PathBuf {
     if let Some(program) = found() {
         return program;
     }
-    eprintln!("Installing what the tests need: apt-get install {package}.");
+    say(&format!("Installing what the tests need: apt-get install {package} …"));
     let install = format!("apt-get install -y -q -o DPkg::Lock::Timeout=600 --no-install-recommends {package}");
     let script = format!("export DEBIAN_FRONTEND=noninteractive; {install} || (apt-get update -q && {install})");
     let _ = Command::new("sh").args(["-c", &script]).stdout(Stdio::null()).status();
@@ -141,63 +139,4 @@ pub fn installed(names: &[&str], package: &str) -> PathBuf {
 fn on_path(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())
-}
-
-/// A directory with the domains and the probe, built from this checkout.
-pub fn components() -> &'static Path {
-    static DIR: OnceLock<PathBuf> = OnceLock::new();
-    DIR.get_or_init(|| {
-        let build = Command::new(env!("CARGO_BIN_EXE_shema")).current_dir(root()).arg("build").status();
-        assert!(build.expect("shema runs").success(), "the components are built");
-        let dir = scratch_dir("components");
-        for entry in fs::read_dir(root().join("target/components")).expect("the components") {
-            let path = entry.expect("an entry").path();
-            fs::copy(&path, dir.join(path.file_name().expect("a name"))).expect("a copy");
-        }
-        fs::copy(fixture("probe"), dir.join("probe.wasm")).expect("a copy");
-        dir
-    })
-}
-
-/// The component of a package in `tests/fixtures`, built from this checkout.
-pub fn fixture(package: &str) -> PathBuf {
-    build_fixture(package, "")
-}
-
-/// A version of the smallest component: a feature of `tests/fixtures/hello`, or
-/// none.
-pub fn hello(feature: &str) -> Vec<u8> {
-    static BUILT: Mutex<BTreeMap<String, Vec<u8>>> = Mutex::new(BTreeMap::new());
-    // All features are built to the same file: one after the other.
-    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
-    let build = || fs::read(build_fixture("hello", feature)).expect("the component is read");
-    built.entry(feature.to_owned()).or_insert_with(build).clone()
-}
-
-/// The same component as another version: with a custom section that nobody
-/// reads.
-pub fn variant(wasm: &[u8], number: u32) -> Vec<u8> {
-    let section = format!("\u{7}variant{number:08}");
-    let length = u8::try_from(section.len()).expect("a short section");
-    [wasm, &[0, length], section.as_bytes()].concat()
-}
-
-fn build_fixture(package: &str, features: &str) -> PathBuf {
-    let mut cargo = Command::new("cargo");
-    cargo.current_dir(root()).args(["build", "--quiet", "--target", "wasm32-wasip2", "--profile", "component"]);
-    cargo.args(["--features", features]);
-    let built = cargo
-        .args(["--package", package, "--message-format", "json-render-diagnostics"])
-        .stderr(Stdio::inherit())
-        .output();
-    let built = built.expect("cargo runs");
-    assert!(built.status.success(), "{package} is built");
-    let output = String::from_utf8(built.stdout).expect("text");
-    let name = format!("/{}.wasm", package.replace('-', "_"));
-    let messages = output.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    messages
-        .filter_map(|message| Some(message.get("filenames")?.get(0)?.as_str()?.to_owned()))
-        .find(|file| file.ends_with(&name))
-        .unwrap_or_else(|| panic!("cargo names {name}"))
-        .into()
 }
