@@ -14,10 +14,10 @@ mod checkout;
 mod components;
 mod emulator;
 mod javascript;
+mod proxy;
 mod school;
 mod services;
 mod socket;
-mod wire;
 
 pub use api::{Answer, Api, Expect, PASSWORD, User};
 pub use balancer::Balancer;
@@ -27,10 +27,10 @@ pub use checkout::Checkout;
 pub use components::{components, fixture, hello, variant};
 pub use emulator::Emulator;
 pub use javascript::javascript_guest;
+pub use proxy::{State as WireState, Wire};
 pub use school::{School, assert_has_keys, course_body, id_of, is_time, nothing, unique, with, without};
 pub use services::{Redis, database, installed, redis};
 pub use socket::{Line, Socket, error_code, seq, seqs};
-pub use wire::{State as WireState, Wire};
 
 use serde_json::Value;
 use std::{

@@ -13,7 +13,7 @@ mod socket;
 mod traffic;
 
 use crate::{
-    place::{self, Scratch},
+    processes::{self, Scratch},
     report::Report,
 };
 use anyhow::Result;
@@ -51,12 +51,12 @@ struct Ground<'a> {
 pub async fn run(plan: &Plan, seconds: u64, rounds: u64, seed: u64) -> Result<()> {
     let scratch = Scratch::new()?;
     let work = async {
-        let shema = place::build_host()?;
-        let components = place::build_components(&shema, scratch.path(), "hello")?;
+        let shema = processes::build_host()?;
+        let components = processes::build_components(&shema, scratch.path(), "hello")?;
         let ground = Ground { shema: &shema, components: &components, scratch: scratch.path(), seed };
         prove(&ground, plan, Duration::from_secs(seconds), rounds).await
     };
-    let report = place::unless_stopped(work).await?;
+    let report = processes::unless_stopped(work).await?;
     report.print();
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     load::{Answer, Connection},
-    place::Host,
+    processes::Host,
 };
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};

@@ -12,17 +12,17 @@
 //! - `control`: the operator who changes things meanwhile.
 //! - `native`: the native server, in a process of its own.
 //! - `report`: what has been found, for people and for programs.
-//! - `place`: Postgres, the host under test and other processes.
-//! - `stage`: what the host under test is given.
+//! - `processes`: Postgres, the host under test and other processes.
+//! - `environment`: what the host under test is given.
 
 mod chat;
 mod control;
+mod environment;
 mod load;
 mod native;
 mod peers;
-mod place;
+mod processes;
 mod report;
-mod stage;
 mod swap;
 
 use clap::{Parser, Subcommand};

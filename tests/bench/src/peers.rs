@@ -2,10 +2,10 @@
 //! `wasmtime serve` and to Hono on Node, in turns.
 
 use crate::{
+    environment::{ACCESS_SECRET, COURSES, Stage, course, fill, log_in},
     load::{self, Measured, Request},
     median,
-    place::{self, Postgres, Process, Scratch, root},
-    stage::{ACCESS_SECRET, COURSES, Stage, course, fill, log_in},
+    processes::{self, Postgres, Process, Scratch, root},
 };
 use anyhow::{Context, Result, ensure};
 use serde_json::{Map, Value, json};
@@ -41,14 +41,14 @@ pub async fn run(seconds: u64, rounds: u64) -> Result<()> {
     let scratch = Scratch::new()?;
     let mut postgres = None;
     let work = async {
-        let shema = place::build_host()?;
-        let components = place::build_components(&shema, scratch.path(), "hello")?;
-        let foreign = place::build_fixture(FOREIGN.0, &[])?;
+        let shema = processes::build_host()?;
+        let components = processes::build_components(&shema, scratch.path(), "hello")?;
+        let foreign = processes::build_fixture(FOREIGN.0, &[])?;
         std::fs::write(components.join(format!("{}.wasm", FOREIGN.0)), foreign)?;
         let postgres = postgres.insert(Postgres::start(scratch.path()).await?);
         compare(&shema, &components, &scratch, postgres, seconds, rounds, &mut notes).await
     };
-    let outcome = place::unless_stopped(work).await;
+    let outcome = processes::unless_stopped(work).await;
     if let Some(postgres) = postgres {
         postgres.stop().await;
     }
@@ -84,7 +84,7 @@ async fn compare(
     let mut peers = vec![Peer { name: "shema", address: host.address, asked: |_| true, _process: host }];
     let mut native = Command::new(std::env::current_exe()?);
     native.args(["native", &url, ACCESS_SECRET]);
-    let process = place::start(&mut native, scratch.path(), "native").await?;
+    let process = processes::start(&mut native, scratch.path(), "native").await?;
     peers.push(Peer { name: "native", address: process.address, asked: native_too, _process: process });
     match hono(scratch.path(), postgres).await {
         Ok(process) => {
@@ -165,13 +165,13 @@ async fn hono(dir: &Path, postgres: &Postgres) -> Result<Process> {
     ensure!(npm.status().context("npm is not there")?.success(), "npm install failed");
     let mut node = Command::new("node");
     node.current_dir(&place).arg("server.mjs").args([&postgres.socket(), "bench", ACCESS_SECRET]);
-    place::start(&mut node, dir, "hono").await
+    processes::start(&mut node, dir, "hono").await
 }
 
 async fn wasmtime_serve(dir: &Path, component: &Path) -> Result<Process> {
     let mut wasmtime = Command::new("wasmtime");
     wasmtime.args(["serve", "--addr", "127.0.0.1:0"]).arg(component);
-    place::start(&mut wasmtime, dir, "wasmtime").await
+    processes::start(&mut wasmtime, dir, "wasmtime").await
 }
 
 async fn measure(peers: &[Peer], requests: &[(&'static str, Request)], time: Duration, rounds: u64) -> Result<Results> {

@@ -1,7 +1,7 @@
 //! `swap`: what clients notice when versions come and go while they ask, and
 //! what it costs.
 //!
-//! - `scene`: a host with its artifacts, ready to be asked and changed.
+//! - `scenario`: a host with its artifacts, ready to be asked and changed.
 //! - `traffic`: the clients, who judge every answer.
 //! - `uploads`: from upload to live on a quiet host, in its parts.
 //! - `rounds`: full load without swaps, with swaps, and beside compilations.
@@ -13,17 +13,17 @@ mod flips;
 mod memory;
 mod rollback;
 mod rounds;
-mod scene;
+mod scenario;
 mod traffic;
 mod uploads;
 
 use crate::{
     median,
-    place::{self, Postgres, Scratch},
+    processes::{self, Postgres, Scratch},
     report::Report,
 };
 use anyhow::Result;
-use scene::{Artifacts, Scene};
+use scenario::{Artifacts, Scene};
 use std::time::Duration;
 use traffic::Tally;
 
@@ -40,11 +40,11 @@ pub async fn run(seconds: u64, rounds: u64, seed: u64) -> Result<()> {
     let scratch = Scratch::new()?;
     let mut postgres = None;
     let work = async {
-        let shema = place::build_host()?;
-        let components = place::build_components(&shema, scratch.path(), "hello")?;
+        let shema = processes::build_host()?;
+        let components = processes::build_components(&shema, scratch.path(), "hello")?;
         let artifacts = Artifacts::build(&components, seed)?;
         let postgres = postgres.insert(Postgres::start(scratch.path()).await?);
-        let redis = place::start_redis(scratch.path()).await?;
+        let redis = processes::start_redis(scratch.path()).await?;
         let ground = Ground {
             shema: &shema,
             components: &components,
@@ -54,7 +54,7 @@ pub async fn run(seconds: u64, rounds: u64, seed: u64) -> Result<()> {
         };
         prove(&ground, &artifacts, Duration::from_secs(seconds), rounds).await
     };
-    let outcome = place::unless_stopped(work).await;
+    let outcome = processes::unless_stopped(work).await;
     if let Some(postgres) = postgres {
         postgres.stop().await;
     }

@@ -22,7 +22,7 @@ pub use desk::{Desk, Seen};
 use super::{Counts, Ground};
 use crate::{
     median,
-    place::{self, Host},
+    processes::{self, Host},
     report::Report,
 };
 use anyhow::Result;
@@ -76,7 +76,7 @@ pub async fn run(ground: &Ground<'_>, sockets: usize, rounds: u64, report: &mut 
 }
 
 async fn work(ground: &Ground<'_>, sockets: usize, rounds: u64, found: &mut Found) -> Result<()> {
-    let files = place::open_many_files()?;
+    let files = processes::open_many_files()?;
     anyhow::ensure!(
         sockets as u64 + OTHER_FILES <= files,
         "{sockets} sockets were asked for, and a process may open {files} files"

@@ -17,7 +17,7 @@ mod lab;
 mod schedule;
 
 use super::{Ground, guest::Guest};
-use crate::{place, report::Report, stage};
+use crate::{environment, processes, report::Report};
 use anyhow::{Context, Result};
 use clients::{Client, Noticed, Shared, Who, lock};
 use fastrand::Rng;
@@ -111,8 +111,8 @@ impl Artifacts {
         }
         let chat = std::fs::read(dir.join("cs.wasm"))?;
         let mut versions: Vec<_> =
-            (0..VERSIONS as u64).map(|number| place::marked(&chat, ground.seed, number)).collect();
-        versions.push(place::build_fixture("cs", &["sdk/traps"])?);
+            (0..VERSIONS as u64).map(|number| processes::marked(&chat, ground.seed, number)).collect();
+        versions.push(processes::build_fixture("cs", &["sdk/traps"])?);
         Ok(Artifacts { dir, versions })
     }
 }
@@ -213,7 +213,7 @@ async fn enter(lab: &Lab) -> Result<(String, Vec<Guest>)> {
     let address = lock(&lab.nodes)[0].context("a host")?;
     let until = Instant::now() + PATIENCE;
     loop {
-        let entered = async { Ok((stage::log_in(address).await?, Guest::many(address, GUESTS).await?)) };
+        let entered = async { Ok((environment::log_in(address).await?, Guest::many(address, GUESTS).await?)) };
         match entered.await {
             Err(_) if Instant::now() < until => tokio::time::sleep(Duration::from_millis(50)).await,
             entered => return entered,

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     control::Control,
     load, median,
-    place::{self, Host},
+    processes::{self, Host},
     report::Report,
 };
 use anyhow::{Context, Result, ensure};
@@ -87,7 +87,7 @@ pub async fn run(
 }
 
 async fn work(ground: &Ground<'_>, beside: usize, time: Duration, rounds: u64, found: &mut Found) -> Result<()> {
-    place::open_many_files()?;
+    processes::open_many_files()?;
     let base = Base::start(ground, "traffic").await?;
     let outcome = sit(&base, ground.seed, beside, time, rounds, found).await;
     base.stop().await;

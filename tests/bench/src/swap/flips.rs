@@ -3,10 +3,10 @@
 
 use super::{
     Findings, Ground,
-    scene::{Artifacts, FIRST, SECOND},
+    scenario::{Artifacts, FIRST, SECOND},
     traffic::{self, Expected, Lane, Tally, Until},
 };
-use crate::{control::Control, load::Request, place::Host, stage::Stage};
+use crate::{control::Control, environment::Stage, load::Request, processes::Host};
 use anyhow::{Context, Result};
 use std::{
     collections::BTreeMap,

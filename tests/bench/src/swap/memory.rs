@@ -3,7 +3,7 @@
 
 use super::{
     Findings,
-    scene::{FIRST, Scene},
+    scenario::{FIRST, Scene},
     traffic::{Tally, Traffic, Until},
 };
 use anyhow::Result;

@@ -3,7 +3,7 @@
 
 use super::{
     Findings,
-    scene::{FIRST, Scene},
+    scenario::{FIRST, Scene},
     traffic::{Traffic, Until},
 };
 use crate::load;

@@ -3,7 +3,7 @@
 
 use super::{
     Findings,
-    scene::{FIRST, SECOND, Scene},
+    scenario::{FIRST, SECOND, Scene},
     traffic::{Expected, Lane, Tally, Traffic, Until},
 };
 use crate::{load, median};

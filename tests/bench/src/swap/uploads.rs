@@ -1,6 +1,6 @@
 //! From upload to live on a quiet host: an artifact that it has never seen.
 
-use super::scene::Scene;
+use super::scenario::Scene;
 use anyhow::Result;
 
 const UPLOADS: usize = 9;

@@ -4,8 +4,8 @@
 use super::clients::Seat;
 use crate::{
     chat::{Ground, guest::Guest},
-    place::{self, Host, Postgres, Process},
-    stage::{self, Stage},
+    environment::{self, Stage},
+    processes::{self, Host, Postgres, Process},
 };
 use anyhow::{Context, Result};
 use sqlx::{Connection, PgConnection};
@@ -34,11 +34,11 @@ impl<'a> Base<'a> {
             fs::copy(ground.components.join(file), components.join(file)).context(file)?;
         }
         let postgres = Postgres::start(&dir).await?;
-        let redis = place::start_redis(&dir).await?;
+        let redis = processes::start_redis(&dir).await?;
         let base = Base { ground, dir, components, postgres, redis };
         // The first one makes the tables.
         drop(base.host().await?);
-        stage::fill(&base.database()).await?;
+        environment::fill(&base.database()).await?;
         Ok(base)
     }
 

@@ -5,7 +5,7 @@
 use super::clients::Ended;
 use crate::{
     chat::socket::{Heard, Socket},
-    stage,
+    environment,
 };
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::json;
@@ -43,7 +43,7 @@ impl Drop for Desk {
 impl Desk {
     /// Logs in anew, since tokens do not last as long as a proof.
     pub async fn open(address: SocketAddr, ended: &Arc<Ended>) -> Result<Desk> {
-        let token = stage::log_in(address).await?;
+        let token = environment::log_in(address).await?;
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         let mut socket = Socket::open(stream).await?;

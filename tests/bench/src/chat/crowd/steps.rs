@@ -4,7 +4,7 @@ use super::{
     clients::{Clients, Seat, Way},
     cost::{self, Kernel},
 };
-use crate::{median, place::Host};
+use crate::{median, processes::Host};
 use anyhow::Result;
 use std::{sync::Arc, time::Duration};
 use tokio::time::sleep;

@@ -9,8 +9,8 @@ use super::{
 use crate::{
     chat::Ground,
     control::Control,
-    place::{self, Host, Postgres, Process},
-    stage::{self, Stage},
+    environment::{self, Stage},
+    processes::{self, Host, Postgres, Process},
 };
 use anyhow::{Context, Result, ensure};
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -44,7 +44,7 @@ impl Lab {
         let dir = ground.scratch.join(format!("lab-{number}"));
         std::fs::create_dir_all(&dir)?;
         let postgres = Postgres::start(&dir).await?;
-        let (redis, redis_url) = place::start_redis(&dir).await?.context("there is no redis-server on the PATH")?;
+        let (redis, redis_url) = processes::start_redis(&dir).await?.context("there is no redis-server on the PATH")?;
         let mut lab = Lab {
             shema: ground.shema.to_owned(),
             components: artifacts.dir.clone(),
@@ -61,7 +61,7 @@ impl Lab {
         for node in 0..NODES {
             lab.start(node).await?;
         }
-        stage::fill(&lab.database).await?;
+        environment::fill(&lab.database).await?;
         let control = lab.control().await?;
         for artifact in &artifacts.versions {
             let change = control.deploy("cs", "activate=false", artifact).await?;
@@ -120,7 +120,7 @@ impl Lab {
                 redis.kill()?;
                 Some(tokio::spawn(async move {
                     sleep(Duration::from_millis(milliseconds)).await;
-                    let (redis, _) = place::start_redis(&lab.dir).await?.context("no Redis")?;
+                    let (redis, _) = processes::start_redis(&lab.dir).await?.context("no Redis")?;
                     *lab.redis.lock().await = Some(redis);
                     Ok(())
                 }))

@@ -1,6 +1,6 @@
 //! Versions of the chat that take turns, beside the traffic.
 
-use crate::{control::Control, place};
+use crate::{control::Control, processes};
 use anyhow::{Context, Result};
 use std::time::{Duration, Instant};
 use tokio::time::{MissedTickBehavior, interval};
@@ -22,7 +22,7 @@ impl Swaps {
         let mut versions = Vec::new();
         for number in 1..=VERSIONS {
             eprintln!("swaps   uploads version {number} of {VERSIONS}");
-            versions.push(control.deploy("cs", "", &place::marked(artifact, seed, number)).await?.version);
+            versions.push(control.deploy("cs", "", &processes::marked(artifact, seed, number)).await?.version);
         }
         Ok(Swaps { control, versions, turn: 0, done: 0, took_ms: Vec::new() })
     }

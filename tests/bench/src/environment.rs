@@ -2,7 +2,7 @@
 
 use crate::{
     load::{Connection, Request},
-    place::{self, Host, root},
+    processes::{self, Host, root},
 };
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
@@ -54,7 +54,7 @@ impl Stage<'_> {
             ("RUST_LOG", "warn"),
         ];
         settings.extend(self.redis.map(|url| ("REDIS_URL", url)));
-        place::start_host(self.shema, dir, &settings).await
+        processes::start_host(self.shema, dir, &settings).await
     }
 }
 

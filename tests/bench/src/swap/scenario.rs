@@ -6,9 +6,9 @@ use super::{
 };
 use crate::{
     control::{Change, Control},
+    environment::{self, Stage},
     load::{Body, Request},
-    place::{self, Host},
-    stage::{self, Stage},
+    processes::{self, Host},
 };
 use anyhow::{Context, Result};
 use serde_json::json;
@@ -46,8 +46,8 @@ impl Artifacts {
         };
         Ok(Artifacts {
             hello: read("hello")?,
-            second: place::build_fixture("hello", &["second"])?,
-            flaky: place::build_fixture("hello", &["flaky"])?,
+            second: processes::build_fixture("hello", &["second"])?,
+            flaky: processes::build_fixture("hello", &["flaky"])?,
             course: read("course")?,
             booking: read("booking")?,
             seed,
@@ -57,7 +57,7 @@ impl Artifacts {
 
     /// An artifact that does the same and that no host has seen yet.
     pub fn fresh(&self, artifact: &[u8]) -> Vec<u8> {
-        place::marked(artifact, self.seed, self.made.fetch_add(1, SeqCst))
+        processes::marked(artifact, self.seed, self.made.fetch_add(1, SeqCst))
     }
 }
 
@@ -85,15 +85,15 @@ impl<'a> Scene<'a> {
             redis: ground.redis,
         };
         let host = stage.start(&ground.scratch.join("host")).await?;
-        stage::fill(&database).await?;
+        environment::fill(&database).await?;
         let scene = Scene {
             control: Control::of(&host),
             artifacts,
             course: Expected::new("course"),
             booking: Expected::new("booking"),
             hello: Expected::new("hello"),
-            token: stage::log_in(host.process.address).await?,
-            course_id: stage::course(&database).await?,
+            token: environment::log_in(host.process.address).await?,
+            course_id: environment::course(&database).await?,
             database,
             host,
         };
