@@ -41,7 +41,7 @@ enum Part {
 }
 
 /// What hosts are started on.
-struct Ground<'a> {
+struct Setup<'a> {
     shema: &'a std::path::Path,
     components: &'a std::path::Path,
     scratch: &'a std::path::Path,
@@ -53,8 +53,8 @@ pub async fn run(plan: &Plan, seconds: u64, rounds: u64, seed: u64) -> Result<()
     let work = async {
         let shema = processes::build_host()?;
         let components = processes::build_components(&shema, scratch.path(), "hello")?;
-        let ground = Ground { shema: &shema, components: &components, scratch: scratch.path(), seed };
-        prove(&ground, plan, Duration::from_secs(seconds), rounds).await
+        let setup = Setup { shema: &shema, components: &components, scratch: scratch.path(), seed };
+        prove(&setup, plan, Duration::from_secs(seconds), rounds).await
     };
     let report = processes::unless_stopped(work).await?;
     report.print();
@@ -85,7 +85,7 @@ struct Counts {
     lost: u64,
 }
 
-async fn prove(ground: &Ground<'_>, plan: &Plan, time: Duration, rounds: u64) -> Result<Report> {
+async fn prove(setup: &Setup<'_>, plan: &Plan, time: Duration, rounds: u64) -> Result<Report> {
     let mut report = Report::default();
     KEYS.iter().for_each(|key| report.set(key, None));
     if let Some(only) = plan.only.and_then(|only| only.to_possible_value()) {
@@ -93,17 +93,17 @@ async fn prove(ground: &Ground<'_>, plan: &Plan, time: Duration, rounds: u64) ->
     }
     let wants = |part| plan.only.is_none_or(|only| only == part);
     if wants(Part::Schedules) {
-        let outcome = schedules::run(ground, plan.schedules).await;
+        let outcome = schedules::run(setup, plan.schedules).await;
         if let Some(outcome) = report.part("what faults do", outcome) {
             outcome.tell(&mut report);
         }
     }
     let mut counts = Vec::new();
     if wants(Part::Crowd) {
-        counts.extend(crowd::run(ground, plan.sockets, rounds, &mut report).await);
+        counts.extend(crowd::run(setup, plan.sockets, rounds, &mut report).await);
     }
     if wants(Part::Traffic) {
-        counts.extend(traffic::run(ground, plan.sockets, time, rounds, &mut report).await);
+        counts.extend(traffic::run(setup, plan.sockets, time, rounds, &mut report).await);
     }
     let sum = |read: fn(&Counts) -> u64| (!counts.is_empty()).then(|| counts.iter().map(read).sum::<u64>());
     report.count("disconnects", sum(|counts| counts.disconnects));

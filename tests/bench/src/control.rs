@@ -15,7 +15,7 @@ use tokio::{
     net::TcpStream,
 };
 
-const PATIENCE: Duration = Duration::from_secs(90);
+const TIMEOUT: Duration = Duration::from_secs(90);
 
 #[derive(Clone)]
 pub struct Control {
@@ -52,7 +52,7 @@ impl Control {
         let begun = Instant::now();
         let request = self.request("POST", &format!("/v1/components/{path}"), content_type, body);
         let mut connection = Connection::open(self.address).await?;
-        let answer = tokio::time::timeout(PATIENCE, connection.exchange(&request)).await.context(path.to_owned())??;
+        let answer = tokio::time::timeout(TIMEOUT, connection.exchange(&request)).await.context(path.to_owned())??;
         let answer = judged(&answer).with_context(|| path.to_owned())?;
         let took = begun.elapsed();
         let number = |key: &str| answer[key].as_f64().with_context(|| format!("no {key} in {answer}"));
@@ -69,7 +69,7 @@ impl Control {
     pub async fn metric(&self, name: &str) -> Result<f64> {
         let request = self.request("GET", "/metrics", "text/plain", &[]);
         let mut connection = Connection::open(self.address).await?;
-        let answer = tokio::time::timeout(PATIENCE, connection.exchange(&request)).await??;
+        let answer = tokio::time::timeout(TIMEOUT, connection.exchange(&request)).await??;
         let text = std::str::from_utf8(answer.body)?;
         let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         Ok(value.with_context(|| format!("/metrics has no {name}"))?.parse()?)

@@ -1,4 +1,4 @@
-//! What the host under test is given: its settings, some courses, and an admin.
+//! The environment of a host under test: its settings, some courses, and an admin.
 
 use crate::{
     load::{Connection, Request},
@@ -20,7 +20,7 @@ const PASSWORD: &str = "Bench-passw0rd";
 pub const COURSES: i32 = 1_000;
 
 /// What differs from host to host.
-pub struct Stage<'a> {
+pub struct Environment<'a> {
     pub shema: &'a Path,
     pub components: &'a Path,
     /// Fixtures among them, and where each is mounted.
@@ -30,7 +30,7 @@ pub struct Stage<'a> {
     pub redis: Option<&'a str>,
 }
 
-impl Stage<'_> {
+impl Environment<'_> {
     /// Starts the host, with its data in `dir`.
     pub async fn start(&self, dir: &Path) -> Result<Host> {
         std::fs::create_dir_all(dir)?;

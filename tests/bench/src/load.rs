@@ -81,8 +81,8 @@ pub async fn measure(address: SocketAddr, request: &Request, time: Duration) -> 
 /// Of latencies in microseconds; zero if there are none.
 pub fn percentile(latencies: &mut [u32], percent: usize) -> Duration {
     latencies.sort_unstable();
-    let place = (latencies.len() * percent / 100).min(latencies.len().saturating_sub(1));
-    Duration::from_micros(latencies.get(place).copied().unwrap_or(0).into())
+    let index = (latencies.len() * percent / 100).min(latencies.len().saturating_sub(1));
+    Duration::from_micros(latencies.get(index).copied().unwrap_or(0).into())
 }
 
 /// Sends one request over a connection of its own.

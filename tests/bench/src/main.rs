@@ -1,4 +1,4 @@
-//! Proofs that anyone can run.
+//! Measurements that anyone can repeat.
 //!
 //! `cargo run --release -p bench -- NAME` starts what it needs, prints a table
 //! for people, and as its last line one JSON object for programs. Ratios are
@@ -12,8 +12,8 @@
 //! - `control`: the operator who changes things meanwhile.
 //! - `native`: the native server, in a process of its own.
 //! - `report`: what has been found, for people and for programs.
-//! - `processes`: Postgres, the host under test and other processes.
-//! - `environment`: what the host under test is given.
+//! - `processes`: starts and stops Postgres, the host under test and others.
+//! - `environment`: settings and data of a host under test.
 
 mod chat;
 mod control;

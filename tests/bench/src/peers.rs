@@ -2,7 +2,7 @@
 //! `wasmtime serve` and to Hono on Node, in turns.
 
 use crate::{
-    environment::{ACCESS_SECRET, COURSES, Stage, course, fill, log_in},
+    environment::{ACCESS_SECRET, COURSES, Environment, course, fill, log_in},
     load::{self, Measured, Request},
     median,
     processes::{self, Postgres, Process, Scratch, root},
@@ -68,11 +68,12 @@ async fn compare(
     notes: &mut Vec<String>,
 ) -> Result<Map<String, Value>> {
     let url = postgres.url("bench");
-    let stage = Stage { shema, components, mounts: &[("hello", "/hello"), FOREIGN], database: &url, redis: None };
+    let environment =
+        Environment { shema, components, mounts: &[("hello", "/hello"), FOREIGN], database: &url, redis: None };
     // Once for the cache of machine code and the migrations, as after a deploy.
-    stage.start(scratch.path()).await?.process.kill()?;
+    environment.start(scratch.path()).await?.process.kill()?;
     let begun = Instant::now();
-    let host = stage.start(scratch.path()).await?.process;
+    let host = environment.start(scratch.path()).await?.process;
     let cold_start = begun.elapsed();
     // With no connection to the database and no warm instance yet.
     let first_call = load::once(host.address, &Request::get("/api/courses")).await?;
@@ -155,16 +156,16 @@ async fn requests(url: &str, token: &str) -> Result<Vec<(&'static str, Request)>
 }
 
 async fn hono(dir: &Path, postgres: &Postgres) -> Result<Process> {
-    let place = root().join("target/bench-hono");
-    std::fs::create_dir_all(&place)?;
+    let package_dir = root().join("target/bench-hono");
+    std::fs::create_dir_all(&package_dir)?;
     for name in ["package.json", "server.mjs"] {
-        std::fs::copy(root().join("tests/bench/hono").join(name), place.join(name))?;
+        std::fs::copy(root().join("tests/bench/hono").join(name), package_dir.join(name))?;
     }
     let mut npm = Command::new("npm");
-    npm.current_dir(&place).args(["install", "--no-audit", "--no-fund", "--silent"]).stdout(Stdio::null());
+    npm.current_dir(&package_dir).args(["install", "--no-audit", "--no-fund", "--silent"]).stdout(Stdio::null());
     ensure!(npm.status().context("npm is not there")?.success(), "npm install failed");
     let mut node = Command::new("node");
-    node.current_dir(&place).arg("server.mjs").args([&postgres.socket(), "bench", ACCESS_SECRET]);
+    node.current_dir(&package_dir).arg("server.mjs").args([&postgres.socket(), "bench", ACCESS_SECRET]);
     processes::start(&mut node, dir, "hono").await
 }
 

@@ -1,4 +1,4 @@
-//! Where a proof takes place: Postgres, the host under test, other processes.
+//! Processes of a measurement: Postgres, the host under test, and others.
 //! All end with this process.
 
 use anyhow::{Context, Result, bail, ensure};
@@ -14,7 +14,7 @@ use std::{
 };
 use tokio::signal::unix::{SignalKind, signal};
 
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 pub fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
@@ -83,7 +83,7 @@ impl Postgres {
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGQUIT)?;
         self.cluster.stop().await;
         let path = std::env::var_os("PATH");
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + TIMEOUT;
         loop {
             match Cluster::start(&dir, None, path.as_deref()).await {
                 Ok(cluster) => return Ok(Postgres { cluster }),
@@ -149,7 +149,7 @@ pub async fn start_redis(dir: &Path) -> Result<Option<(Process, String)>> {
     let socket = dir.join("redis.sock");
     let mut command = Command::new(program);
     command.args(["--port", "0", "--save", "", "--appendonly", "no", "--unixsocket"]).arg(&socket);
-    let mut child = die_with_us(&mut command, &dir.join("redis.log"))?;
+    let mut child = spawn_bound_to_us(&mut command, &dir.join("redis.log"))?;
     let connects = || std::os::unix::net::UnixStream::connect(&socket).ok();
     wait_for(&mut child, connects).await.context("Redis did not start")?;
     let process = Process { child, address: SocketAddr::from(([0, 0, 0, 0], 0)) };
@@ -186,7 +186,7 @@ pub fn build_components(shema: &Path, dir: &Path, fixture: &str) -> Result<PathB
 }
 
 /// Builds a fixture with some of its features; returns its bytes, since the next
-/// build with others takes its place.
+/// build with others replaces it.
 pub fn build_fixture(name: &str, features: &[&str]) -> Result<Vec<u8>> {
     let mut cargo = Command::new("cargo");
     cargo.current_dir(root()).args(["build", "--target", "wasm32-wasip2", "--profile", "component", "-p", name]);
@@ -232,7 +232,7 @@ pub async fn start_host(shema: &Path, dir: &Path, settings: &[(&str, &str)]) -> 
     command.current_dir(dir).arg("serve").env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
     command.env("SHEMA_DATA_DIR", dir).env("SHEMA_LISTEN", "127.0.0.1:0").env("SHEMA_CONTROL_LISTEN", "127.0.0.1:0");
     command.envs(settings.iter().copied());
-    let child = die_with_us(&mut command, &dir.join("host.log"))?;
+    let child = spawn_bound_to_us(&mut command, &dir.join("host.log"))?;
     // Killed with this from here on, also if it never answers.
     let mut process = Process { child, address: SocketAddr::from(([0, 0, 0, 0], 0)) };
     let note = wait_for(&mut process.child, || serde_json::from_slice::<Value>(&fs::read(&listen).ok()?).ok()).await;
@@ -249,7 +249,7 @@ pub async fn start_host(shema: &Path, dir: &Path, settings: &[(&str, &str)]) -> 
 /// Starts a server whose first line ends in its port, or in a URL with it.
 pub async fn start(command: &mut Command, dir: &Path, name: &str) -> Result<Process> {
     let log = dir.join(format!("{name}.log"));
-    let child = die_with_us(command, &log)?;
+    let child = spawn_bound_to_us(command, &log)?;
     let mut process = Process { child, address: SocketAddr::from(([127, 0, 0, 1], 0)) };
     let port = || {
         let text = fs::read_to_string(&log).ok()?;
@@ -261,7 +261,7 @@ pub async fn start(command: &mut Command, dir: &Path, name: &str) -> Result<Proc
     Ok(process)
 }
 
-fn die_with_us(command: &mut Command, log: &Path) -> Result<Child> {
+fn spawn_bound_to_us(command: &mut Command, log: &Path) -> Result<Child> {
     use std::os::unix::process::CommandExt;
     let log = fs::File::create(log)?;
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
@@ -273,7 +273,7 @@ fn die_with_us(command: &mut Command, log: &Path) -> Result<Child> {
 }
 
 async fn wait_for<T>(child: &mut Child, mut ready: impl FnMut() -> Option<T>) -> Option<T> {
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + TIMEOUT;
     while Instant::now() < until {
         if let Some(value) = ready() {
             return Some(value);

@@ -23,7 +23,7 @@ use crate::{
     report::Report,
 };
 use anyhow::Result;
-use scenario::{Artifacts, Scene};
+use scenario::{Artifacts, Scenario};
 use std::time::Duration;
 use traffic::Tally;
 
@@ -45,14 +45,14 @@ pub async fn run(seconds: u64, rounds: u64, seed: u64) -> Result<()> {
         let artifacts = Artifacts::build(&components, seed)?;
         let postgres = postgres.insert(Postgres::start(scratch.path()).await?);
         let redis = processes::start_redis(scratch.path()).await?;
-        let ground = Ground {
+        let setup = Setup {
             shema: &shema,
             components: &components,
             scratch: scratch.path(),
             postgres,
             redis: redis.as_ref().map(|(_, url)| url.as_str()),
         };
-        prove(&ground, &artifacts, Duration::from_secs(seconds), rounds).await
+        prove(&setup, &artifacts, Duration::from_secs(seconds), rounds).await
     };
     let outcome = processes::unless_stopped(work).await;
     if let Some(postgres) = postgres {
@@ -63,7 +63,7 @@ pub async fn run(seconds: u64, rounds: u64, seed: u64) -> Result<()> {
 }
 
 /// What hosts are started on.
-struct Ground<'a> {
+struct Setup<'a> {
     shema: &'a std::path::Path,
     components: &'a std::path::Path,
     scratch: &'a std::path::Path,
@@ -71,11 +71,11 @@ struct Ground<'a> {
     redis: Option<&'a str>,
 }
 
-async fn prove(ground: &Ground<'_>, artifacts: &Artifacts, time: Duration, rounds: u64) -> Result<Findings> {
+async fn prove(setup: &Setup<'_>, artifacts: &Artifacts, time: Duration, rounds: u64) -> Result<Findings> {
     let mut found = Findings::default();
-    let scene = Scene::set(ground, artifacts).await?;
+    let scenario = Scenario::set(setup, artifacts).await?;
 
-    let uploads = found.report.part("the time from upload to live", uploads::run(&scene).await);
+    let uploads = found.report.part("the time from upload to live", uploads::run(&scenario).await);
     let value = |read: fn(&uploads::Uploads) -> &Vec<f64>| uploads.as_ref().map(|uploads| read(uploads).clone());
     for (key, what, unit, values) in [
         ("check_ms", "upload to live: check", "ms", value(|uploads| &uploads.check_ms)),
@@ -91,21 +91,21 @@ async fn prove(ground: &Ground<'_>, artifacts: &Artifacts, time: Duration, round
         }
     }
 
-    let outcome = rounds::run(&scene, time, rounds).await;
+    let outcome = rounds::run(&scenario, time, rounds).await;
     let compared = found.report.part("full load", outcome);
     found.report.set("p99_ratio", compared.as_ref().map(rounds::Compared::p99_ratio));
     if let Some(compared) = compared {
         compared.tell(&mut found);
     }
 
-    let outcome = memory::run(&scene).await;
+    let outcome = memory::run(&scenario).await;
     let memory = found.report.part("the memory of a thousand swaps", outcome);
     found.report.set("rss_growth_mib_per_1000_swaps", memory.as_ref().map(memory::Memory::growth_per_1000));
     if let Some(memory) = memory {
         memory.tell(&mut found);
     }
 
-    let outcome = rollback::run(&scene, rounds).await;
+    let outcome = rollback::run(&scenario, rounds).await;
     let rollbacks = found.report.part("the automatic rollback", outcome);
     found.report.set("rollback_seconds", rollbacks.as_ref().map(|rollbacks| median(rollbacks.full.seconds.clone())));
     found
@@ -116,8 +116,8 @@ async fn prove(ground: &Ground<'_>, artifacts: &Artifacts, time: Duration, round
     }
 
     // Three hosts need the cores for themselves.
-    drop(scene);
-    let outcome = flips::run(ground, artifacts).await;
+    drop(scenario);
+    let outcome = flips::run(setup, artifacts).await;
     let flips = found.report.part("the flip on three hosts", outcome);
     found.report.set("flip_skew_ms", flips.as_ref().map(|flips| median(flips.skew_ms.clone())));
     if let Some(flips) = flips {
@@ -141,7 +141,7 @@ async fn prove(ground: &Ground<'_>, artifacts: &Artifacts, time: Duration, round
         "{rounds} rounds of {} s for each kind of load, 32 connections; clients, hosts, Postgres and {} on the same \
          {cores} cores; rate limits are off; requests of the rollback, some of which are to fail, are not in the counts",
         time.as_secs(),
-        if ground.redis.is_some() { "Redis" } else { "no Redis (the store in the host stood in)" },
+        if setup.redis.is_some() { "Redis" } else { "no Redis (the store in the host stood in)" },
     ));
     Ok(found)
 }

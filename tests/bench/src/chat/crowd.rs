@@ -19,7 +19,7 @@ pub use base::Base;
 pub use clients::{Clients, Ended, Seat, Way};
 pub use desk::{Desk, Seen};
 
-use super::{Counts, Ground};
+use super::{Counts, Setup};
 use crate::{
     median,
     processes::{self, Host},
@@ -66,22 +66,22 @@ impl Quiet {
 }
 
 /// None: no socket was open.
-pub async fn run(ground: &Ground<'_>, sockets: usize, rounds: u64, report: &mut Report) -> Option<Counts> {
+pub async fn run(setup: &Setup<'_>, sockets: usize, rounds: u64, report: &mut Report) -> Option<Counts> {
     let mut found = Found::default();
-    let outcome = work(ground, sockets, rounds, &mut found).await;
+    let outcome = work(setup, sockets, rounds, &mut found).await;
     report.part("all of the crowd", outcome);
     found.tell(report);
     let lost = found.resumes.iter().map(|resume| resume.lost + resume.wrong).sum();
     (!found.steps.is_empty()).then_some(Counts { disconnects: found.disconnects, lost })
 }
 
-async fn work(ground: &Ground<'_>, sockets: usize, rounds: u64, found: &mut Found) -> Result<()> {
+async fn work(setup: &Setup<'_>, sockets: usize, rounds: u64, found: &mut Found) -> Result<()> {
     let files = processes::open_many_files()?;
     anyhow::ensure!(
         sockets as u64 + OTHER_FILES <= files,
         "{sockets} sockets were asked for, and a process may open {files} files"
     );
-    let base = Base::start(ground, "crowd").await?;
+    let base = Base::start(setup, "crowd").await?;
     let outcome = grow(&base, sockets, rounds, found).await;
     base.stop().await;
     outcome
@@ -95,7 +95,7 @@ async fn grow(base: &Base<'_>, sockets: usize, rounds: u64, found: &mut Found) -
     for number in 1..=last {
         let host = base.host().await?;
         let mut clients = Clients::of(host.process.address);
-        let outcome = sit(&host, &mut clients, &seats, (number, last, rounds), found).await;
+        let outcome = measure_host(&host, &mut clients, &seats, (number, last, rounds), found).await;
         found.disconnects += clients.ended.count();
         found.ended += &clients.ended.in_words();
         outcome?;
@@ -105,7 +105,7 @@ async fn grow(base: &Base<'_>, sockets: usize, rounds: u64, found: &mut Found) -
 
 /// One host, from its start to its end; the last one is also looked at while it
 /// is quiet, and when all come back.
-async fn sit(
+async fn measure_host(
     host: &Host,
     clients: &mut Clients,
     seats: &[Arc<Seat>],
@@ -114,7 +114,7 @@ async fn sit(
 ) -> Result<()> {
     let address = host.process.address;
     let alone = if number == last { Some(load(host, "no sockets").await?) } else { None };
-    let steps = steps::climb(host, clients, seats, &format!("host {number}/{last}")).await?;
+    let steps = steps::grow_in_steps(host, clients, seats, &format!("host {number}/{last}")).await?;
     found.steps.push(steps);
     let Some(alone) = alone else { return Ok(()) };
     // Not before: their greeting names all chats, and what it took for a moment

@@ -16,13 +16,13 @@ mod judge;
 mod lab;
 mod schedule;
 
-use super::{Ground, guest::Guest};
+use super::{Setup, guest::Guest};
 use crate::{environment, processes, report::Report};
 use anyhow::{Context, Result};
 use clients::{Client, Noticed, Shared, Who, lock};
 use fastrand::Rng;
-use fragile::Scissors;
-use judge::{Known, Stored, Witness};
+use fragile::Cutter;
+use judge::{Known, Observer, Stored};
 use lab::Lab;
 use schedule::{Fault, GUESTS, SOCKETS, Schedule, VERSIONS};
 use sqlx::{Connection as _, PgConnection, Row};
@@ -40,7 +40,7 @@ use uuid::Uuid;
 
 const LABS: u64 = 4;
 /// For all clients to have sent and seen all, once nothing is broken any more.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 const TELL_EVERY: u64 = 25;
 
 /// What the hosts run.
@@ -62,20 +62,20 @@ pub struct Outcome {
     seconds: Vec<f64>,
 }
 
-pub async fn run(ground: &Ground<'_>, schedules: u64) -> Result<Outcome> {
-    let artifacts = Artifacts::build(ground)?;
+pub async fn run(setup: &Setup<'_>, schedules: u64) -> Result<Outcome> {
+    let artifacts = Artifacts::build(setup)?;
     let next = Arc::new(AtomicU64::new(0));
     let outcome = Arc::new(Mutex::new(Outcome::default()));
     let mut labs = Vec::new();
     let worked = async {
         for number in 0..LABS.min(schedules) {
             eprintln!("schedules  setting up lab {}", number + 1);
-            labs.push(Lab::set_up(ground, &artifacts, usize::try_from(number)?).await?);
+            labs.push(Lab::set_up(setup, &artifacts, usize::try_from(number)?).await?);
         }
         let begun = Instant::now();
         let mut workers: JoinSet<Result<()>> = JoinSet::new();
         for lab in &labs {
-            let (lab, next, outcome, first) = (Arc::clone(lab), Arc::clone(&next), Arc::clone(&outcome), ground.seed);
+            let (lab, next, outcome, first) = (Arc::clone(lab), Arc::clone(&next), Arc::clone(&outcome), setup.seed);
             workers.spawn(async move {
                 loop {
                     let number = next.fetch_add(1, Relaxed);
@@ -103,15 +103,15 @@ pub async fn run(ground: &Ground<'_>, schedules: u64) -> Result<Outcome> {
 }
 
 impl Artifacts {
-    fn build(ground: &Ground<'_>) -> Result<Artifacts> {
-        let dir = ground.scratch.join("chat-components");
+    fn build(setup: &Setup<'_>) -> Result<Artifacts> {
+        let dir = setup.scratch.join("chat-components");
         std::fs::create_dir_all(&dir)?;
         for name in ["auth.wasm", "cs.wasm"] {
-            std::fs::copy(ground.components.join(name), dir.join(name))?;
+            std::fs::copy(setup.components.join(name), dir.join(name))?;
         }
         let chat = std::fs::read(dir.join("cs.wasm"))?;
         let mut versions: Vec<_> =
-            (0..VERSIONS as u64).map(|number| processes::marked(&chat, ground.seed, number)).collect();
+            (0..VERSIONS as u64).map(|number| processes::marked(&chat, setup.seed, number)).collect();
         versions.push(processes::build_fixture("cs", &["sdk/traps"])?);
         Ok(Artifacts { dir, versions })
     }
@@ -137,8 +137,8 @@ async fn play(lab: &Arc<Lab>, schedule: &Schedule) -> Result<Played> {
         noticed: Mutex::default(),
     });
     let mut random = Rng::with_seed(schedule.seed ^ 0x5c4e_d01e);
-    let scissors: [Scissors; SOCKETS] = std::array::from_fn(|_| Scissors::default());
-    let (mut witnesses, mut tasks, mut expected) = (Vec::new(), JoinSet::new(), 0);
+    let cutter: [Cutter; SOCKETS] = std::array::from_fn(|_| Cutter::default());
+    let (mut observers, mut tasks, mut expected) = (Vec::new(), JoinSet::new(), 0);
     let admin = || Who::Admin { token: token.clone(), sessions: sessions.clone() };
     for socket in 0..SOCKETS {
         let (name, who, messages) = match socket {
@@ -153,13 +153,13 @@ async fn play(lab: &Arc<Lab>, schedule: &Schedule) -> Result<Played> {
             Who::Admin { sessions, .. } => sessions,
         };
         let saw = sees.iter().map(|session| (*session, Vec::new())).collect();
-        let witness = Arc::new(Mutex::new(Witness { name, saw }));
-        witnesses.push(Arc::clone(&witness));
+        let observer = Arc::new(Mutex::new(Observer { name, saw }));
+        observers.push(Arc::clone(&observer));
         expected += messages.len();
         let unacknowledged =
             messages.into_iter().map(|message| (message.clone(), sessions[message.guest], None)).collect();
-        let (scissors, random) = (scissors[socket].clone(), random.fork());
-        let client = Client { who, scissors, random, shared: Arc::clone(&shared), witness, unacknowledged };
+        let (cutter, random) = (cutter[socket].clone(), random.fork());
+        let client = Client { who, cutter, random, shared: Arc::clone(&shared), observer, unacknowledged };
         tasks.spawn(client.run());
     }
     for (number, guest) in guests.iter().enumerate() {
@@ -174,32 +174,32 @@ async fn play(lab: &Arc<Lab>, schedule: &Schedule) -> Result<Played> {
     let mut acknowledged = shared.acknowledged.subscribe();
     for strike in &schedule.faults {
         let enough = acknowledged.wait_for(|all| all.len() >= strike.after);
-        if tokio::time::timeout(PATIENCE, enough).await.is_err() {
+        if tokio::time::timeout(TIMEOUT, enough).await.is_err() {
             break;
         }
         if let Fault::Cut { socket, bytes, end } = strike.fault {
-            scissors[socket].cut(bytes, end);
+            cutter[socket].cut(bytes, end);
         } else if let Some(task) = lab.strike(strike.fault).await? {
             background.spawn(async move { task.await? });
         }
     }
     lab.heal(background).await?;
-    let all = tokio::time::timeout(PATIENCE, acknowledged.wait_for(|all| all.len() >= expected)).await.is_ok();
+    let all = tokio::time::timeout(TIMEOUT, acknowledged.wait_for(|all| all.len() >= expected)).await.is_ok();
     if !all {
         let number = shared.acknowledged.borrow().len();
-        violations.push(format!("of {expected} messages {number} were acknowledged after {PATIENCE:?}"));
+        violations.push(format!("of {expected} messages {number} were acknowledged after {TIMEOUT:?}"));
     }
     let stored = read(&lab.database, &sessions).await?;
     let heads = stored.iter().map(|(session, messages)| (*session, messages.len() as u64)).collect();
     shared.goal.send_replace(Some(heads));
-    let seen = tokio::time::timeout(PATIENCE, async { while tasks.join_next().await.is_some() {} }).await.is_ok();
+    let seen = tokio::time::timeout(TIMEOUT, async { while tasks.join_next().await.is_some() {} }).await.is_ok();
     if all && !seen {
-        violations.push(format!("not all clients had seen all after {PATIENCE:?}"));
+        violations.push(format!("not all clients had seen all after {TIMEOUT:?}"));
     }
     tasks.shutdown().await;
     let acknowledged = shared.acknowledged.borrow().clone();
-    let witnesses: Vec<Witness> = witnesses.iter().map(|witness| std::mem::take(&mut *lock(witness))).collect();
-    violations.extend(judge::judge(&stored, &acknowledged, &witnesses));
+    let observers: Vec<Observer> = observers.iter().map(|observer| std::mem::take(&mut *lock(observer))).collect();
+    violations.extend(judge::judge(&stored, &acknowledged, &observers));
     let noticed = lock(&shared.noticed).clone();
     violations.extend(noticed.refused.iter().map(|refusal| format!("a client was told {refusal}")));
     close(&lab.database, &sessions).await?;
@@ -211,7 +211,7 @@ async fn play(lab: &Arc<Lab>, schedule: &Schedule) -> Result<Played> {
 /// restarted may be one to the former.
 async fn enter(lab: &Lab) -> Result<(String, Vec<Guest>)> {
     let address = lock(&lab.nodes)[0].context("a host")?;
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + TIMEOUT;
     loop {
         let entered = async { Ok((environment::log_in(address).await?, Guest::many(address, GUESTS).await?)) };
         match entered.await {

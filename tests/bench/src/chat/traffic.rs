@@ -10,7 +10,7 @@ mod swaps;
 mod verdict;
 
 use super::{
-    Counts, Ground,
+    Counts, Setup,
     crowd::{Base, Clients, Desk, Way},
     guest::Guest,
 };
@@ -35,7 +35,7 @@ const WARM_UP: Duration = Duration::from_secs(2);
 /// Of what is stored at full load: where latency is looked at.
 const PACED: f64 = 0.5;
 /// For the admin to see what is acknowledged.
-const PATIENCE: Duration = Duration::from_secs(15);
+const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// What one measurement has shown.
 struct Measured {
@@ -64,7 +64,7 @@ struct Found {
     redis: &'static str,
 }
 
-struct Scene<'a> {
+struct Scenario<'a> {
     host: &'a Host,
     guests: Vec<Guest>,
     beside: &'a Clients,
@@ -72,24 +72,24 @@ struct Scene<'a> {
 
 /// None: no round came to its end.
 pub async fn run(
-    ground: &Ground<'_>,
+    setup: &Setup<'_>,
     sockets: usize,
     time: Duration,
     rounds: u64,
     report: &mut Report,
 ) -> Option<Counts> {
     let mut found = Found::default();
-    let outcome = work(ground, sockets.min(BESIDE), time, rounds, &mut found).await;
+    let outcome = work(setup, sockets.min(BESIDE), time, rounds, &mut found).await;
     report.part("all of the traffic", outcome);
     found.tell(report, time);
     let lost = found.measured().map(|measured| measured.verdict.lost()).sum();
     (!found.rounds.is_empty()).then_some(Counts { disconnects: found.disconnects, lost })
 }
 
-async fn work(ground: &Ground<'_>, beside: usize, time: Duration, rounds: u64, found: &mut Found) -> Result<()> {
+async fn work(setup: &Setup<'_>, beside: usize, time: Duration, rounds: u64, found: &mut Found) -> Result<()> {
     processes::open_many_files()?;
-    let base = Base::start(ground, "traffic").await?;
-    let outcome = sit(&base, ground.seed, beside, time, rounds, found).await;
+    let base = Base::start(setup, "traffic").await?;
+    let outcome = sit(&base, setup.seed, beside, time, rounds, found).await;
     base.stop().await;
     outcome
 }
@@ -103,9 +103,9 @@ async fn sit(base: &Base<'_>, seed: u64, beside: usize, time: Duration, rounds: 
     found.beside = beside;
     eprintln!("traffic {beside} sockets are idle beside");
     let guests = Guest::many(host.process.address, SENDERS).await?;
-    let scene = Scene { host: &host, guests, beside: &clients };
+    let scenario = Scenario { host: &host, guests, beside: &clients };
     let mut swaps = Swaps::prepare(Control::of(&host), &base.artifact()?, seed).await?;
-    let outcome = repeat(&scene, &mut swaps, time, rounds, found).await;
+    let outcome = repeat(&scenario, &mut swaps, time, rounds, found).await;
     found.swaps = swaps.done;
     found.swap_ms = swaps.took_ms;
     found.disconnects = clients.ended.count();
@@ -113,20 +113,26 @@ async fn sit(base: &Base<'_>, seed: u64, beside: usize, time: Duration, rounds: 
     outcome
 }
 
-async fn repeat(scene: &Scene<'_>, swaps: &mut Swaps, time: Duration, rounds: u64, found: &mut Found) -> Result<()> {
-    scene.measure(Pace::Acknowledged, pass(WARM_UP), found).await?;
+async fn repeat(
+    scenario: &Scenario<'_>,
+    swaps: &mut Swaps,
+    time: Duration,
+    rounds: u64,
+    found: &mut Found,
+) -> Result<()> {
+    scenario.measure(Pace::Acknowledged, pass(WARM_UP), found).await?;
     for round in 1..=rounds {
-        let full = scene.measure(Pace::Acknowledged, pass(time), found).await?;
+        let full = scenario.measure(Pace::Acknowledged, pass(time), found).await?;
         tell_progress(round, rounds, "full load", &full);
         let pace = Pace::Every(Duration::from_secs_f64(SENDERS as f64 / (full.per_second * PACED)));
         // As many of the hundred as are due by now.
         let due = (SWAPS * round).div_ceil(rounds) - swaps.done as u64;
         let (paced, swapping) = if round % 2 == 1 {
-            let paced = scene.measure(pace, pass(time), found).await?;
-            (paced, scene.measure(pace, swaps.make(due, time), found).await?)
+            let paced = scenario.measure(pace, pass(time), found).await?;
+            (paced, scenario.measure(pace, swaps.make(due, time), found).await?)
         } else {
-            let swapping = scene.measure(pace, swaps.make(due, time), found).await?;
-            (scene.measure(pace, pass(time), found).await?, swapping)
+            let swapping = scenario.measure(pace, swaps.make(due, time), found).await?;
+            (scenario.measure(pace, pass(time), found).await?, swapping)
         };
         tell_progress(round, rounds, "paced", &paced);
         tell_progress(round, rounds, "paced, swapping", &swapping);
@@ -150,7 +156,7 @@ fn tell_progress(round: u64, rounds: u64, what: &str, measured: &Measured) {
     );
 }
 
-impl Scene<'_> {
+impl Scenario<'_> {
     /// Guests send while something is done beside.
     async fn measure(
         &self,
@@ -168,7 +174,7 @@ impl Scene<'_> {
         let elapsed = begun.elapsed();
         outcome?;
         let stored = lanes.iter().flat_map(|lane| &lane.sent).filter(|sent| sent.stored.is_some()).count();
-        desk.hear(stored, PATIENCE).await;
+        desk.hear(stored, TIMEOUT).await;
         let mut verdict = judge(&lanes, &desk.take());
         ensure!(
             verdict.acknowledged > 0,

@@ -2,11 +2,11 @@
 //! a version that went live on one of them.
 
 use super::{
-    Findings, Ground,
+    Findings, Setup,
     scenario::{Artifacts, FIRST, SECOND},
     traffic::{self, Expected, Lane, Tally, Until},
 };
-use crate::{control::Control, environment::Stage, load::Request, processes::Host};
+use crate::{control::Control, environment::Environment, load::Request, processes::Host};
 use anyhow::{Context, Result};
 use std::{
     collections::BTreeMap,
@@ -17,7 +17,7 @@ use tokio::{sync::mpsc, task::JoinSet};
 
 const HOSTS: usize = 3;
 const FLIPS: usize = 20;
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 const LONGEST: Duration = Duration::from_secs(120);
 
 pub struct Flips {
@@ -35,23 +35,23 @@ struct Sighting {
     at: Instant,
 }
 
-pub async fn run(ground: &Ground<'_>, artifacts: &Artifacts) -> Result<Flips> {
+pub async fn run(setup: &Setup<'_>, artifacts: &Artifacts) -> Result<Flips> {
     // Nothing but `hello`, so that three hosts start in little time.
-    let components = ground.scratch.join("cluster-components");
+    let components = setup.scratch.join("cluster-components");
     std::fs::create_dir_all(&components)?;
     std::fs::write(components.join("hello.wasm"), &artifacts.hello)?;
-    ground.postgres.create("cluster").await?;
-    let database = ground.postgres.url("cluster");
-    let stage = Stage {
-        shema: ground.shema,
+    setup.postgres.create("cluster").await?;
+    let database = setup.postgres.url("cluster");
+    let environment = Environment {
+        shema: setup.shema,
         components: &components,
         mounts: &[("hello", "/hello")],
         database: &database,
-        redis: ground.redis,
+        redis: setup.redis,
     };
     let mut hosts = Vec::new();
     for number in 1..=HOSTS {
-        hosts.push(stage.start(&ground.scratch.join(format!("host-{number}"))).await?);
+        hosts.push(environment.start(&setup.scratch.join(format!("host-{number}"))).await?);
     }
     let expected = Expected::new("hello");
     let control = Control::of(&hosts[0]);
@@ -123,7 +123,7 @@ async fn all_see(version: &str, sightings: &mut mpsc::UnboundedReceiver<Sighting
         }
         anyhow::Ok(())
     };
-    tokio::time::timeout(PATIENCE, all).await.with_context(|| format!("not all hosts serve {version}"))??;
+    tokio::time::timeout(TIMEOUT, all).await.with_context(|| format!("not all hosts serve {version}"))??;
     Ok(seen)
 }
 

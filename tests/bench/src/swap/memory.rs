@@ -3,7 +3,7 @@
 
 use super::{
     Findings,
-    scenario::{FIRST, Scene},
+    scenario::{FIRST, Scenario},
     traffic::{Tally, Traffic, Until},
 };
 use anyhow::Result;
@@ -26,39 +26,39 @@ pub struct Memory {
     tally: Tally,
 }
 
-pub async fn run(scene: &Scene<'_>) -> Result<Memory> {
+pub async fn run(scenario: &Scenario<'_>) -> Result<Memory> {
     let until = Until::after(LONGEST * 2);
     // One client: the compiler gives way to more, and this would take long.
-    let traffic = Traffic::start(scene.host.process.address, &scene.hello_lanes(), 1, &until);
-    let mut version = swap(scene, None).await?;
+    let traffic = Traffic::start(scenario.host.process.address, &scenario.hello_lanes(), 1, &until);
+    let mut version = swap(scenario, None).await?;
     for _ in 0..WARM_UP {
-        version = swap(scene, Some(&version)).await?;
+        version = swap(scenario, Some(&version)).await?;
     }
-    let loaded_before = settled(scene, None).await?;
-    let mut resident = vec![resident_mib(scene).await?];
+    let loaded_before = settled(scenario, None).await?;
+    let mut resident = vec![resident_mib(scenario).await?];
     let (begun, mut uploads) = (Instant::now(), 0);
     while uploads < UPLOADS && begun.elapsed() < LONGEST {
-        version = swap(scene, Some(&version)).await?;
+        version = swap(scenario, Some(&version)).await?;
         uploads += 1;
         if uploads % (UPLOADS / 10) == 0 && uploads < UPLOADS {
-            resident.push(resident_mib(scene).await?);
+            resident.push(resident_mib(scenario).await?);
             eprintln!("memory  {:4} swaps  {:.1} MiB", uploads * SWAPS_PER_UPLOAD, resident[resident.len() - 1]);
         }
     }
-    let loaded_after = settled(scene, Some(loaded_before)).await?;
-    resident.push(resident_mib(scene).await?);
+    let loaded_after = settled(scenario, Some(loaded_before)).await?;
+    resident.push(resident_mib(scenario).await?);
     until.stop();
     let tally = traffic.tally().await?;
     Ok(Memory { swaps: uploads * SWAPS_PER_UPLOAD, resident, loaded_before, loaded_after, tally })
 }
 
 /// To a new artifact, and back and forth between it and the one before.
-async fn swap(scene: &Scene<'_>, before: Option<&str>) -> Result<String> {
-    let artifact = scene.artifacts.fresh(&scene.artifacts.hello);
-    let new = scene.deploy(&scene.hello, &artifact, Some(FIRST), "").await?.version;
+async fn swap(scenario: &Scenario<'_>, before: Option<&str>) -> Result<String> {
+    let artifact = scenario.artifacts.fresh(&scenario.artifacts.hello);
+    let new = scenario.deploy(&scenario.hello, &artifact, Some(FIRST), "").await?.version;
     if let Some(before) = before {
         for turn in 1..SWAPS_PER_UPLOAD {
-            scene.activate(&scene.hello, if turn % 2 == 1 { before } else { &new }).await?;
+            scenario.activate(&scenario.hello, if turn % 2 == 1 { before } else { &new }).await?;
         }
     }
     Ok(new)
@@ -66,12 +66,12 @@ async fn swap(scene: &Scene<'_>, before: Option<&str>) -> Result<String> {
 
 /// Waits until the versions that nobody needs are gone: there are `due` left, or
 /// their number stays the same.
-async fn settled(scene: &Scene<'_>, due: Option<f64>) -> Result<f64> {
+async fn settled(scenario: &Scenario<'_>, due: Option<f64>) -> Result<f64> {
     let end = Instant::now() + SETTLING;
     loop {
-        let before = scene.control.metric("shema_versions_loaded").await?;
+        let before = scenario.control.metric("shema_versions_loaded").await?;
         tokio::time::sleep(Duration::from_secs(1)).await;
-        let loaded = scene.control.metric("shema_versions_loaded").await?;
+        let loaded = scenario.control.metric("shema_versions_loaded").await?;
         let done = due.map_or(loaded == before, |due| loaded <= due);
         if done || Instant::now() > end {
             return Ok(loaded);
@@ -79,8 +79,8 @@ async fn settled(scene: &Scene<'_>, due: Option<f64>) -> Result<f64> {
     }
 }
 
-async fn resident_mib(scene: &Scene<'_>) -> Result<f64> {
-    Ok(scene.control.metric("process_resident_memory_bytes").await? / f64::from(1 << 20))
+async fn resident_mib(scenario: &Scenario<'_>) -> Result<f64> {
+    Ok(scenario.control.metric("process_resident_memory_bytes").await? / f64::from(1 << 20))
 }
 
 impl Memory {

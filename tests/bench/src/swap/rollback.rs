@@ -3,7 +3,7 @@
 
 use super::{
     Findings,
-    scenario::{FIRST, Scene},
+    scenario::{FIRST, Scenario},
     traffic::{Traffic, Until},
 };
 use crate::load;
@@ -15,7 +15,7 @@ use std::time::Duration;
 const BESIDE: Duration = Duration::from_secs(1);
 /// Requests that the version had taken when it was taken back may still fail.
 const LAST_CALLS: Duration = Duration::from_millis(200);
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 const PERCENT: u32 = 20;
 
 #[derive(Default)]
@@ -37,12 +37,12 @@ pub struct Rollbacks {
     trial: Rollback,
 }
 
-pub async fn run(scene: &Scene<'_>, rounds: u64) -> Result<Rollbacks> {
+pub async fn run(scenario: &Scenario<'_>, rounds: u64) -> Result<Rollbacks> {
     let mut rollbacks = Rollbacks { full: Rollback::default(), trial: Rollback::default() };
-    scene.deploy(&scene.hello, &scene.artifacts.hello, Some(FIRST), "").await?;
+    scenario.deploy(&scenario.hello, &scenario.artifacts.hello, Some(FIRST), "").await?;
     for round in 1..=rounds {
-        once(scene, "", "swap", &mut rollbacks.full).await.context("of a live version")?;
-        once(scene, &format!("canary={PERCENT}"), "canary", &mut rollbacks.trial).await.context("of a trial")?;
+        once(scenario, "", "swap", &mut rollbacks.full).await.context("of a live version")?;
+        once(scenario, &format!("canary={PERCENT}"), "canary", &mut rollbacks.trial).await.context("of a trial")?;
         for (what, done) in [("live", &rollbacks.full), ("trial", &rollbacks.trial)] {
             let (seconds, failed) = (done.seconds.last().unwrap_or(&f64::NAN), done.failed.last().unwrap_or(&f64::NAN));
             eprintln!("rollback {round}/{rounds}  {what:5}  after {seconds:.3} s, {failed} requests failed");
@@ -51,22 +51,22 @@ pub async fn run(scene: &Scene<'_>, rounds: u64) -> Result<Rollbacks> {
     Ok(rollbacks)
 }
 
-async fn once(scene: &Scene<'_>, query: &str, kind: &str, done: &mut Rollback) -> Result<()> {
-    let until = Until::after(BESIDE * 2 + PATIENCE);
+async fn once(scenario: &Scenario<'_>, query: &str, kind: &str, done: &mut Rollback) -> Result<()> {
+    let until = Until::after(BESIDE * 2 + TIMEOUT);
     let begun = std::time::Instant::now();
-    let traffic = Traffic::start(scene.host.process.address, &scene.hello_lanes(), load::CONNECTIONS, &until);
+    let traffic = Traffic::start(scenario.host.process.address, &scenario.hello_lanes(), load::CONNECTIONS, &until);
     tokio::time::sleep(BESIDE).await;
-    let mut events = scene.control.events().await?;
-    let artifact = scene.artifacts.fresh(&scene.artifacts.flaky);
-    scene.hello.add(host::runtime::version_id::VersionId::of(&artifact).as_str(), Some(FIRST));
-    scene.hello.unsettle();
-    scene.control.deploy("hello", query, &artifact).await?;
+    let mut events = scenario.control.events().await?;
+    let artifact = scenario.artifacts.fresh(&scenario.artifacts.flaky);
+    scenario.hello.add(host::runtime::version_id::VersionId::of(&artifact).as_str(), Some(FIRST));
+    scenario.hello.unsettle();
+    scenario.control.deploy("hello", query, &artifact).await?;
     let both = async {
         let (_, swapped) = events.next(Some("hello"), &[kind]).await?;
         let (_, back) = events.next(Some("hello"), &["rollback"]).await?;
         anyhow::Ok((swapped, back))
     };
-    let (swapped, back) = tokio::time::timeout(PATIENCE, both).await.context("it was not taken back")??;
+    let (swapped, back) = tokio::time::timeout(TIMEOUT, both).await.context("it was not taken back")??;
     tokio::time::sleep(BESIDE).await;
     until.stop();
     let tally = traffic.tally().await?;

@@ -3,7 +3,7 @@
 
 use super::{
     Findings,
-    scenario::{FIRST, SECOND, Scene},
+    scenario::{FIRST, SECOND, Scenario},
     traffic::{Expected, Lane, Tally, Traffic, Until},
 };
 use crate::{load, median};
@@ -54,34 +54,34 @@ pub struct Compared {
 }
 
 /// Two versions of each component, whose turn it is to be swapped, and to what.
-struct Rota {
+struct Rotation {
     components: Vec<(Arc<Expected>, [String; 2])>,
     turn: usize,
     refused: Vec<String>,
 }
 
-impl Rota {
-    async fn upload(scene: &Scene<'_>) -> Result<Rota> {
-        let artifacts = scene.artifacts;
+impl Rotation {
+    async fn upload(scenario: &Scenario<'_>) -> Result<Rotation> {
+        let artifacts = scenario.artifacts;
         let mut components = Vec::new();
         for (expected, first, second, says) in [
-            (&scene.course, &artifacts.course, &artifacts.fresh(&artifacts.course), [None, None]),
-            (&scene.booking, &artifacts.booking, &artifacts.fresh(&artifacts.booking), [None, None]),
-            (&scene.hello, &artifacts.hello, &artifacts.second, [Some(FIRST), Some(SECOND)]),
+            (&scenario.course, &artifacts.course, &artifacts.fresh(&artifacts.course), [None, None]),
+            (&scenario.booking, &artifacts.booking, &artifacts.fresh(&artifacts.booking), [None, None]),
+            (&scenario.hello, &artifacts.hello, &artifacts.second, [Some(FIRST), Some(SECOND)]),
         ] {
-            let second = scene.deploy(expected, second, says[1], "").await?;
-            let first = scene.deploy(expected, first, says[0], "").await?;
+            let second = scenario.deploy(expected, second, says[1], "").await?;
+            let first = scenario.deploy(expected, first, says[0], "").await?;
             components.push((Arc::clone(expected), [second.version, first.version]));
         }
-        Ok(Rota { components, turn: 0, refused: Vec::new() })
+        Ok(Rotation { components, turn: 0, refused: Vec::new() })
     }
 
     /// Swaps the next component in turn to its other version.
-    async fn swap(&mut self, scene: &Scene<'_>, measured: &mut Measured) {
+    async fn swap(&mut self, scenario: &Scenario<'_>, measured: &mut Measured) {
         let (turn, count) = (self.turn, self.components.len());
         self.turn += 1;
         let (expected, versions) = &self.components[turn % count];
-        match scene.activate(expected, &versions[turn / count % 2]).await {
+        match scenario.activate(expected, &versions[turn / count % 2]).await {
             Ok(change) => {
                 measured.changes += 1;
                 measured.swap_us.push(change.swap_us);
@@ -92,20 +92,20 @@ impl Rota {
     }
 }
 
-pub async fn run(scene: &Scene<'_>, time: Duration, rounds: u64) -> Result<Compared> {
-    let mut rota = Rota::upload(scene).await?;
+pub async fn run(scenario: &Scenario<'_>, time: Duration, rounds: u64) -> Result<Compared> {
+    let mut rotation = Rotation::upload(scenario).await?;
     let taken_back = Arc::new(Mutex::new(Vec::new()));
-    let watch = watch(scene, Arc::clone(&taken_back)).await?;
-    let lanes = scene.lanes();
-    measure(scene, Arm::Swapping, &mut rota, WARM_UP).await?;
+    let watch = watch(scenario, Arc::clone(&taken_back)).await?;
+    let lanes = scenario.lanes();
+    measure(scenario, Arm::Swapping, &mut rotation, WARM_UP).await?;
     let mut measured = Vec::new();
     for round in 1..=rounds {
         let mut arms: [Measured; 3] = Default::default();
-        for place in 0..ARMS.len() {
+        for index in 0..ARMS.len() {
             // Each arm comes first, second and third as often.
-            let (arm, name) = ARMS[(place + round as usize) % ARMS.len()];
-            clear(&scene.database).await?;
-            let done = measure(scene, arm, &mut rota, time).await?;
+            let (arm, name) = ARMS[(index + round as usize) % ARMS.len()];
+            clear(&scenario.database).await?;
+            let done = measure(scenario, arm, &mut rotation, time).await?;
             let p99 = done.p99_ms.iter().copied().fold(0.0, f64::max);
             let (rate, changes) = (done.per_second(), done.changes);
             eprintln!("round {round}/{rounds}  {name:20} {rate:8.0}/s  p99 up to {p99:7.2} ms  {changes:3} changes");
@@ -116,12 +116,12 @@ pub async fn run(scene: &Scene<'_>, time: Duration, rounds: u64) -> Result<Compa
     watch.abort();
     let taken_back = taken_back.lock().expect("no panic").clone();
     let lanes = lanes.iter().map(|lane| lane.name).collect();
-    Ok(Compared { rounds: measured, lanes, refused: rota.refused, taken_back })
+    Ok(Compared { rounds: measured, lanes, refused: rotation.refused, taken_back })
 }
 
 /// Notes rollbacks: nothing here is worse than what was there before.
-async fn watch(scene: &Scene<'_>, taken_back: Arc<Mutex<Vec<String>>>) -> Result<tokio::task::JoinHandle<()>> {
-    let mut events = scene.control.events().await?;
+async fn watch(scenario: &Scenario<'_>, taken_back: Arc<Mutex<Vec<String>>>) -> Result<tokio::task::JoinHandle<()>> {
+    let mut events = scenario.control.events().await?;
     Ok(tokio::spawn(async move {
         while let Ok((event, _)) = events.next(None, &["rollback"]).await {
             taken_back.lock().expect("no panic").push(event["message"].to_string());
@@ -137,12 +137,12 @@ async fn clear(url: &str) -> Result<()> {
     Ok(())
 }
 
-async fn measure(scene: &Scene<'_>, arm: Arm, rota: &mut Rota, time: Duration) -> Result<Measured> {
+async fn measure(scenario: &Scenario<'_>, arm: Arm, rotation: &mut Rotation, time: Duration) -> Result<Measured> {
     let mut measured = Measured::default();
     let begun = std::time::Instant::now();
     let until = Until::after(time);
-    let lanes = scene.lanes();
-    let traffic = Traffic::start(scene.host.process.address, &lanes, load::CONNECTIONS, &until);
+    let lanes = scenario.lanes();
+    let traffic = Traffic::start(scenario.host.process.address, &lanes, load::CONNECTIONS, &until);
     match arm {
         Arm::Quiet => (),
         Arm::Swapping => {
@@ -150,13 +150,13 @@ async fn measure(scene: &Scene<'_>, arm: Arm, rota: &mut Rota, time: Duration) -
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             while !until.is_over() {
                 ticks.tick().await;
-                rota.swap(scene, &mut measured).await;
+                rotation.swap(scenario, &mut measured).await;
             }
         }
         Arm::Compiling => {
             while !until.is_over() {
-                let artifact = scene.artifacts.fresh(&scene.artifacts.course);
-                scene.deploy(&scene.course, &artifact, None, "activate=false").await?;
+                let artifact = scenario.artifacts.fresh(&scenario.artifacts.course);
+                scenario.deploy(&scenario.course, &artifact, None, "activate=false").await?;
                 measured.changes += 1;
             }
         }

@@ -1,12 +1,12 @@
-//! A host with its artifacts, ready to be asked and changed.
+//! A host with its artifacts, ready for requests and deploys.
 
 use super::{
-    Ground,
+    Setup,
     traffic::{Expected, Lane},
 };
 use crate::{
     control::{Change, Control},
-    environment::{self, Stage},
+    environment::{self, Environment},
     load::{Body, Request},
     processes::{self, Host},
 };
@@ -62,7 +62,7 @@ impl Artifacts {
 }
 
 /// A host that answers, with an operator beside it.
-pub struct Scene<'a> {
+pub struct Scenario<'a> {
     pub host: Host,
     pub control: Control,
     pub artifacts: &'a Artifacts,
@@ -74,19 +74,19 @@ pub struct Scene<'a> {
     course_id: Uuid,
 }
 
-impl<'a> Scene<'a> {
-    pub async fn set(ground: &Ground<'_>, artifacts: &'a Artifacts) -> Result<Scene<'a>> {
-        let database = ground.postgres.url("bench");
-        let stage = Stage {
-            shema: ground.shema,
-            components: ground.components,
+impl<'a> Scenario<'a> {
+    pub async fn set(setup: &Setup<'_>, artifacts: &'a Artifacts) -> Result<Scenario<'a>> {
+        let database = setup.postgres.url("bench");
+        let environment = Environment {
+            shema: setup.shema,
+            components: setup.components,
             mounts: &[("hello", "/hello")],
             database: &database,
-            redis: ground.redis,
+            redis: setup.redis,
         };
-        let host = stage.start(&ground.scratch.join("host")).await?;
+        let host = environment.start(&setup.scratch.join("host")).await?;
         environment::fill(&database).await?;
-        let scene = Scene {
+        let scenario = Scenario {
             control: Control::of(&host),
             artifacts,
             course: Expected::new("course"),
@@ -99,13 +99,13 @@ impl<'a> Scene<'a> {
         };
         // As the host has loaded them at its start.
         for (expected, artifact, says) in [
-            (&scene.course, &artifacts.course, None),
-            (&scene.booking, &artifacts.booking, None),
-            (&scene.hello, &artifacts.hello, Some(FIRST)),
+            (&scenario.course, &artifacts.course, None),
+            (&scenario.booking, &artifacts.booking, None),
+            (&scenario.hello, &artifacts.hello, Some(FIRST)),
         ] {
-            scene.deploy(expected, artifact, says, "").await?;
+            scenario.deploy(expected, artifact, says, "").await?;
         }
-        Ok(scene)
+        Ok(scenario)
     }
 
     /// Uploads a version; with an empty query it is live when this returns.

@@ -62,10 +62,10 @@ impl Expected {
 
     /// The host has said that the change is done: whoever asks now gets `version`.
     pub fn settle(&self, version: &str) {
-        let place = self.faces.read().expect("no panic").iter().position(|face| face.version == version);
-        let place = place.map_or(0, |place| place as u64 + 1);
+        let index = self.faces.read().expect("no panic").iter().position(|face| face.version == version);
+        let index = index.map_or(0, |index| index as u64 + 1);
         let generation = self.generation.fetch_add(1, SeqCst) + 1;
-        self.settled.store(generation << 16 | place, SeqCst);
+        self.settled.store(generation << 16 | index, SeqCst);
     }
 
     fn settled(&self) -> u64 {
@@ -80,15 +80,15 @@ impl Expected {
         let version = label.strip_prefix(self.component).and_then(|rest| rest.strip_prefix('@'));
         let version = version.ok_or_else(|| format!("it is by {label}, not by {}", self.component))?;
         let faces = self.faces.read().expect("no panic");
-        let place = faces.iter().position(|face| face.version == version);
-        let place = place.ok_or_else(|| format!("it is by {label}, which nobody has deployed"))?;
-        if let Some(says) = faces[place].says
+        let index = faces.iter().position(|face| face.version == version);
+        let index = index.ok_or_else(|| format!("it is by {label}, which nobody has deployed"))?;
+        if let Some(says) = faces[index].says
             && load::find(answer.body, says.as_bytes()).is_none()
         {
             return Err(format!("by its header it is by {label}, by its body it is not"));
         }
         let due = before & 0xffff;
-        if before == after && due != 0 && due != place as u64 + 1 {
+        if before == after && due != 0 && due != index as u64 + 1 {
             return Err(format!("it is by {label}, which had been swapped out before it was asked"));
         }
         Ok(version.to_owned())

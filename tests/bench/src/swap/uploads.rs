@@ -1,6 +1,6 @@
 //! From upload to live on a quiet host: an artifact that it has never seen.
 
-use super::scenario::Scene;
+use super::scenario::Scenario;
 use anyhow::Result;
 
 const UPLOADS: usize = 9;
@@ -13,11 +13,11 @@ pub struct Uploads {
     pub took_ms: Vec<f64>,
 }
 
-pub async fn run(scene: &Scene<'_>) -> Result<Uploads> {
+pub async fn run(scenario: &Scenario<'_>) -> Result<Uploads> {
     let mut uploads = Uploads::default();
     for number in 1..=UPLOADS {
-        let artifact = scene.artifacts.fresh(&scene.artifacts.course);
-        let change = scene.deploy(&scene.course, &artifact, None, "").await?;
+        let artifact = scenario.artifacts.fresh(&scenario.artifacts.course);
+        let change = scenario.deploy(&scenario.course, &artifact, None, "").await?;
         let took_ms = change.took.as_secs_f64() * 1e3;
         eprintln!("upload {number}/{UPLOADS}  course is live after {took_ms:.0} ms");
         uploads.check_ms.push(change.check_ms);

@@ -3,8 +3,8 @@
 
 use super::clients::Seat;
 use crate::{
-    chat::{Ground, guest::Guest},
-    environment::{self, Stage},
+    chat::{Setup, guest::Guest},
+    environment::{self, Environment},
     processes::{self, Host, Postgres, Process},
 };
 use anyhow::{Context, Result};
@@ -17,7 +17,7 @@ const COMPONENTS: [&str; 2] = ["auth.wasm", "cs.wasm"];
 const DATABASE: &str = "bench";
 
 pub struct Base<'a> {
-    ground: &'a Ground<'a>,
+    setup: &'a Setup<'a>,
     dir: PathBuf,
     components: PathBuf,
     postgres: Postgres,
@@ -26,16 +26,16 @@ pub struct Base<'a> {
 
 impl<'a> Base<'a> {
     /// Its files are in a directory of that name.
-    pub async fn start(ground: &'a Ground<'a>, name: &str) -> Result<Base<'a>> {
-        let dir = ground.scratch.join(name);
+    pub async fn start(setup: &'a Setup<'a>, name: &str) -> Result<Base<'a>> {
+        let dir = setup.scratch.join(name);
         let components = dir.join("components");
         fs::create_dir_all(&components)?;
         for file in COMPONENTS {
-            fs::copy(ground.components.join(file), components.join(file)).context(file)?;
+            fs::copy(setup.components.join(file), components.join(file)).context(file)?;
         }
         let postgres = Postgres::start(&dir).await?;
         let redis = processes::start_redis(&dir).await?;
-        let base = Base { ground, dir, components, postgres, redis };
+        let base = Base { setup, dir, components, postgres, redis };
         // The first one makes the tables.
         drop(base.host().await?);
         environment::fill(&base.database()).await?;
@@ -45,14 +45,14 @@ impl<'a> Base<'a> {
     /// A new process; what it stores is where that of the last one is, and what
     /// that has compiled is taken over.
     pub async fn host(&self) -> Result<Host> {
-        let stage = Stage {
-            shema: self.ground.shema,
+        let environment = Environment {
+            shema: self.setup.shema,
             components: &self.components,
             mounts: &[],
             database: &self.database(),
             redis: self.redis.as_ref().map(|(_, url)| url.as_str()),
         };
-        stage.start(&self.dir.join("host")).await
+        environment.start(&self.dir.join("host")).await
     }
 
     /// So many guests, each with a chat of their own that is empty. Stored at
@@ -68,7 +68,7 @@ impl<'a> Base<'a> {
         sqlx::query("analyze").execute(&mut connection).await?;
         connection.close().await?;
         let guests = ids.iter().zip(tokens).map(|(id, token)| Guest { session: id.to_string(), token });
-        Ok(guests.enumerate().map(|(place, guest)| Seat::new(guest, place, self.ground.seed)).collect())
+        Ok(guests.enumerate().map(|(index, guest)| Seat::new(guest, index, self.setup.seed)).collect())
     }
 
     fn database(&self) -> String {

@@ -33,7 +33,7 @@ const TRY: Duration = Duration::from_secs(20);
 const BACK_OFF: Duration = Duration::from_millis(500);
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(8);
 /// For all to arrive.
-const PATIENCE: Duration = Duration::from_secs(240);
+const TIMEOUT: Duration = Duration::from_secs(240);
 
 /// A guest, and what they remember between two connections.
 pub struct Seat {
@@ -48,9 +48,9 @@ pub struct Seat {
 }
 
 impl Seat {
-    pub fn new(guest: Guest, place: usize, seed: u64) -> Arc<Seat> {
-        let source = Ipv4Addr::new(127, 0, 0, 2 + (place % ADDRESSES) as u8);
-        let lot = draw(seed, place as u64);
+    pub fn new(guest: Guest, index: usize, seed: u64) -> Arc<Seat> {
+        let source = Ipv4Addr::new(127, 0, 0, 2 + (index % ADDRESSES) as u8);
+        let lot = draw(seed, index as u64);
         Arc::new(Seat { guest, source, lot, seen: Mutex::default(), wrong: AtomicU64::new(0) })
     }
 
@@ -174,7 +174,7 @@ impl Clients {
             }
         };
         // Ended when the last one has arrived, or gone.
-        let _ = timeout(PATIENCE, waiting).await;
+        let _ = timeout(TIMEOUT, waiting).await;
         let (there, wanted) = (all.len(), seats.len());
         ensure!(there == wanted, "{there} of {wanted} sockets arrived; ended: {}", self.ended.in_words());
         Ok(all)
@@ -216,8 +216,8 @@ async fn sit(
 }
 
 /// A number from 0 to 1 that looks random: the last step of SplitMix64.
-fn draw(seed: u64, place: u64) -> f64 {
-    let mut bits = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(place.wrapping_mul(0xbf58_476d_1ce4_e5b9));
+fn draw(seed: u64, index: u64) -> f64 {
+    let mut bits = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(index.wrapping_mul(0xbf58_476d_1ce4_e5b9));
     bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
     (bits ^ bits >> 31) as f64 / u64::MAX as f64
@@ -229,8 +229,8 @@ mod tests {
 
     #[test]
     fn lots_are_spread_evenly_and_drawn_again_alike() {
-        let lots: Vec<f64> = (0..1_000).map(|place| draw(1, place)).collect();
-        assert_eq!(lots, (0..1_000).map(|place| draw(1, place)).collect::<Vec<_>>());
+        let lots: Vec<f64> = (0..1_000).map(|index| draw(1, index)).collect();
+        assert_eq!(lots, (0..1_000).map(|index| draw(1, index)).collect::<Vec<_>>());
         assert_ne!(lots[0], draw(2, 0));
         for tenth in 0..10 {
             let count = lots.iter().filter(|lot| (**lot * 10.0) as u32 == tenth).count();

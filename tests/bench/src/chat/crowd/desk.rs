@@ -17,7 +17,7 @@ use std::{
 use tokio::{net::TcpStream, task::JoinHandle, time::sleep};
 
 /// The greeting names all open chats.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A message, as it came.
 pub struct Seen {
@@ -48,7 +48,7 @@ impl Desk {
         stream.set_nodelay(true)?;
         let mut socket = Socket::open(stream).await?;
         socket.send("auth", json!({ "token": token })).await?;
-        let greeting = tokio::time::timeout(PATIENCE, socket.next()).await.context("no greeting for an admin")??;
+        let greeting = tokio::time::timeout(TIMEOUT, socket.next()).await.context("no greeting for an admin")??;
         let Heard::Frame(greeting) = greeting else { bail!("closed instead of a greeting for an admin") };
         ensure!(greeting["type"] == "connected", "an admin is greeted with {greeting}");
         let open = greeting["data"]["open_sessions"].as_u64().context("the greeting tells no number of chats")?;

@@ -45,7 +45,7 @@ pub async fn resume(address: SocketAddr, clients: &mut Clients, seats: &[Arc<Sea
     // What comes twice comes after it has come once.
     tokio::time::sleep(Duration::from_secs(1)).await;
     arrivals.sort_by_key(|arrival| arrival.at);
-    let seconds = |place: usize| arrivals.get(place).map_or(f64::NAN, |last| (last.at - begun).as_secs_f64());
+    let seconds = |index: usize| arrivals.get(index).map_or(f64::NAN, |last| (last.at - begun).as_secs_f64());
     let missing = seats.iter().zip(due).map(|(seat, due)| due.saturating_sub(seat.seen().unwrap_or(0)));
     Ok(Resume {
         seconds: seconds(arrivals.len() - 1),
@@ -67,8 +67,8 @@ async fn store(address: SocketAddr, seats: &[Arc<Seat>]) -> Result<(Vec<u64>, u6
         lanes.spawn(async move {
             let mut connection = Connection::open(address).await?;
             let (mut numbers, mut busy) = (Vec::with_capacity(seats.len()), 0);
-            for (place, seat) in seats {
-                numbers.push((place, send(&mut connection, &seat, &mut busy).await?));
+            for (index, seat) in seats {
+                numbers.push((index, send(&mut connection, &seat, &mut busy).await?));
             }
             anyhow::Ok((numbers, busy))
         });
@@ -77,8 +77,8 @@ async fn store(address: SocketAddr, seats: &[Arc<Seat>]) -> Result<(Vec<u64>, u6
     while let Some(lane) = lanes.join_next().await {
         let (numbers, busy) = lane?.context("a message was not stored")?;
         all_busy += busy;
-        for (place, number) in numbers {
-            due[place] = number;
+        for (index, number) in numbers {
+            due[index] = number;
         }
     }
     Ok((due, all_busy))

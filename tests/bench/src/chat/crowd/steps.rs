@@ -36,7 +36,7 @@ impl Steps {
 
 /// Takes all seats. The first step is a point of the line, nothing before it:
 /// with it comes what a host needs for having sockets at all.
-pub async fn climb(host: &Host, clients: &mut Clients, seats: &[Arc<Seat>], name: &str) -> Result<Steps> {
+pub async fn grow_in_steps(host: &Host, clients: &mut Clients, seats: &[Arc<Seat>], name: &str) -> Result<Steps> {
     let mut points = Vec::new();
     let mut open = 0;
     let kernel_before = cost::kernel()?;

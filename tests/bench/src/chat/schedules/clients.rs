@@ -2,8 +2,8 @@
 //! say what they have seen, and send again what was not acknowledged.
 
 use super::{
-    fragile::{CONNECT_WITHIN, Fragile, Scissors},
-    judge::{Acknowledged, Known, Witness},
+    fragile::{CONNECT_WITHIN, Cutter, Fragile},
+    judge::{Acknowledged, Known, Observer},
     schedule::{Message, NODES},
 };
 use crate::{
@@ -76,10 +76,10 @@ pub enum Who {
 
 pub struct Client {
     pub who: Who,
-    pub scissors: Scissors,
+    pub cutter: Cutter,
     pub random: Rng,
     pub shared: Arc<Shared>,
-    pub witness: Arc<Mutex<Witness>>,
+    pub observer: Arc<Mutex<Observer>>,
     /// Each with the session that it is for, and when it was sent.
     pub unacknowledged: Vec<(Message, Uuid, Option<Instant>)>,
 }
@@ -98,15 +98,15 @@ impl Client {
     fn is_done(&self) -> bool {
         let goal = self.shared.goal.borrow();
         let Some(goal) = goal.as_ref().filter(|_| self.unacknowledged.is_empty()) else { return false };
-        let witness = lock(&self.witness);
-        witness.saw.iter().all(|(session, seen)| seen.last().map_or(0, |last| last.seq) >= goal[session])
+        let observer = lock(&self.observer);
+        observer.saw.iter().all(|(session, seen)| seen.last().map_or(0, |last| last.seq) >= goal[session])
     }
 
     async fn connect_and_talk(&mut self) -> Result<()> {
         let address = pick(&self.shared.nodes, &mut self.random)?;
         let stream = tokio::time::timeout(CONNECT_WITHIN, TcpStream::connect(address)).await??;
         stream.set_nodelay(true)?;
-        let opening = Socket::open(Fragile::new(stream, self.scissors.clone()));
+        let opening = Socket::open(Fragile::new(stream, self.cutter.clone()));
         let mut socket = tokio::time::timeout(CONNECT_WITHIN, opening).await??;
         lock(&self.shared.noticed).connections += 1;
         socket.send("auth", self.auth()).await?;
@@ -145,8 +145,8 @@ impl Client {
 
     /// Who it is, and what it has seen.
     fn auth(&self) -> Value {
-        let witness = lock(&self.witness);
-        let mut seen = witness.saw.iter().map(|(session, seen)| (session, seen.last().map_or(0, |last| last.seq)));
+        let observer = lock(&self.observer);
+        let mut seen = observer.saw.iter().map(|(session, seen)| (session, seen.last().map_or(0, |last| last.seq)));
         match &self.who {
             Who::Guest(guest) => guest.auth(seen.next().map(|(_, seq)| seq)),
             Who::Admin { token, .. } => json!({ "token": token, "after": seen.collect::<BTreeMap<_, _>>() }),
@@ -172,7 +172,7 @@ impl Client {
         match frame["type"].as_str() {
             Some("new_message") => {
                 let session = data["session_id"].as_str().context("no session")?.parse()?;
-                if let Some(seen) = lock(&self.witness).saw.get_mut(&session) {
+                if let Some(seen) = lock(&self.observer).saw.get_mut(&session) {
                     seen.push(known(data)?);
                 }
             }
@@ -180,8 +180,8 @@ impl Client {
                 let name: Uuid = data["client_message_id"].as_str().context("no name")?.parse()?;
                 let found = self.unacknowledged.iter().position(|(message, ..)| message.name == name);
                 // A second word of what was sent again is none.
-                if let Some(place) = found {
-                    let (_, session, _) = self.unacknowledged.remove(place);
+                if let Some(index) = found {
+                    let (_, session, _) = self.unacknowledged.remove(index);
                     let id = data["message_id"].as_str().context("no id")?.parse()?;
                     let seq = data["seq"].as_u64().context("no number")?;
                     self.shared.acknowledge(Acknowledged { session, name, seq, id });

@@ -16,9 +16,9 @@ use tokio::{
 
 /// Orders the next break of whichever connection has it now.
 #[derive(Clone, Default)]
-pub struct Scissors(Arc<Mutex<Option<(u32, End)>>>);
+pub struct Cutter(Arc<Mutex<Option<(u32, End)>>>);
 
-impl Scissors {
+impl Cutter {
     pub fn cut(&self, bytes: u32, end: End) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((bytes, end));
     }
@@ -43,16 +43,16 @@ impl Scissors {
 pub struct Fragile {
     /// None once it is broken.
     stream: Option<TcpStream>,
-    scissors: Scissors,
+    cutter: Cutter,
 }
 
 impl Fragile {
-    pub fn new(stream: TcpStream, scissors: Scissors) -> Fragile {
-        Fragile { stream: Some(stream), scissors }
+    pub fn new(stream: TcpStream, cutter: Cutter) -> Fragile {
+        Fragile { stream: Some(stream), cutter }
     }
 
     fn part(&mut self, end: End) -> io::Error {
-        self.scissors.done();
+        self.cutter.done();
         if let Some(stream) = self.stream.take()
             && end == End::Reset
         {
@@ -68,7 +68,7 @@ impl AsyncRead for Fragile {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let limit = match self.scissors.left(false) {
+        let limit = match self.cutter.left(false) {
             Some((0, end)) => return Poll::Ready(Err(self.part(end))),
             Some((left, _)) => left.min(buffer.remaining()),
             None => buffer.remaining(),
@@ -78,21 +78,21 @@ impl AsyncRead for Fragile {
         ready!(Pin::new(stream).poll_read(context, &mut part))?;
         let read = part.filled().len();
         buffer.advance(read);
-        self.scissors.passed(read);
+        self.cutter.passed(read);
         Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncWrite for Fragile {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let limit = match self.scissors.left(true) {
+        let limit = match self.cutter.left(true) {
             Some((0, end)) => return Poll::Ready(Err(self.part(end))),
             Some((left, _)) => left.min(bytes.len()),
             None => bytes.len(),
         };
         let Some(stream) = &mut self.stream else { return Poll::Ready(Err(io::ErrorKind::NotConnected.into())) };
         let written = ready!(Pin::new(stream).poll_write(context, &bytes[..limit]))?;
-        self.scissors.passed(written);
+        self.cutter.passed(written);
         Poll::Ready(Ok(written))
     }
 

@@ -27,13 +27,13 @@ pub type Stored = BTreeMap<Uuid, Vec<(Known, Option<Uuid>)>>;
 
 /// What one client saw, over all its connections, as it came.
 #[derive(Default)]
-pub struct Witness {
+pub struct Observer {
     pub name: String,
     pub saw: BTreeMap<Uuid, Vec<Known>>,
 }
 
 /// Each line is one violation.
-pub fn judge(stored: &Stored, acknowledged: &[Acknowledged], witnesses: &[Witness]) -> Vec<String> {
+pub fn judge(stored: &Stored, acknowledged: &[Acknowledged], observers: &[Observer]) -> Vec<String> {
     let mut wrong = Vec::new();
     for (session, messages) in stored {
         let numbers: Vec<u64> = messages.iter().map(|(message, _)| message.seq).collect();
@@ -54,13 +54,13 @@ pub fn judge(stored: &Stored, acknowledged: &[Acknowledged], witnesses: &[Witnes
             wrong.push(format!("{message:?} was acknowledged, and stored is {found:?}"));
         }
     }
-    for Witness { name, saw } in witnesses {
+    for Observer { name, saw } in observers {
         for (session, seen) in saw {
             let there: Vec<&Known> = stored.get(session).into_iter().flatten().map(|(known, _)| known).collect();
-            if let Some(place) =
-                (0..seen.len().max(there.len())).find(|place| seen.get(*place) != there.get(*place).copied())
+            if let Some(index) =
+                (0..seen.len().max(there.len())).find(|index| seen.get(*index) != there.get(*index).copied())
             {
-                let (seen, there) = (seen.get(place), there.get(place));
+                let (seen, there) = (seen.get(index), there.get(index));
                 wrong.push(format!("{name} saw {seen:?} of {session} where {there:?} is stored"));
             }
         }
@@ -90,13 +90,13 @@ mod tests {
         Acknowledged { session: SESSION, name: name(seq), seq, id: known(seq).id }
     }
 
-    fn saw(numbers: &[u64]) -> Witness {
+    fn saw(numbers: &[u64]) -> Observer {
         let seen = numbers.iter().map(|seq| known(*seq)).collect();
-        Witness { name: "a guest".into(), saw: BTreeMap::from([(SESSION, seen)]) }
+        Observer { name: "a guest".into(), saw: BTreeMap::from([(SESSION, seen)]) }
     }
 
-    fn violations(stored: &Stored, acknowledged: &[Acknowledged], witnesses: &[Witness]) -> usize {
-        judge(stored, acknowledged, witnesses).len()
+    fn violations(stored: &Stored, acknowledged: &[Acknowledged], observers: &[Observer]) -> usize {
+        judge(stored, acknowledged, observers).len()
     }
 
     #[test]

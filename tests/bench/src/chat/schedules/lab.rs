@@ -7,9 +7,9 @@ use super::{
     schedule::{Fault, NODES},
 };
 use crate::{
-    chat::Ground,
+    chat::Setup,
     control::Control,
-    environment::{self, Stage},
+    environment::{self, Environment},
     processes::{self, Host, Postgres, Process},
 };
 use anyhow::{Context, Result, ensure};
@@ -21,7 +21,7 @@ use tokio::{
 };
 
 /// For something that was broken to be as before.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 pub struct Lab {
     shema: PathBuf,
@@ -40,13 +40,13 @@ pub struct Lab {
 }
 
 impl Lab {
-    pub async fn set_up(ground: &Ground<'_>, artifacts: &Artifacts, number: usize) -> Result<Arc<Lab>> {
-        let dir = ground.scratch.join(format!("lab-{number}"));
+    pub async fn set_up(setup: &Setup<'_>, artifacts: &Artifacts, number: usize) -> Result<Arc<Lab>> {
+        let dir = setup.scratch.join(format!("lab-{number}"));
         std::fs::create_dir_all(&dir)?;
         let postgres = Postgres::start(&dir).await?;
         let (redis, redis_url) = processes::start_redis(&dir).await?.context("there is no redis-server on the PATH")?;
         let mut lab = Lab {
-            shema: ground.shema.to_owned(),
+            shema: setup.shema.to_owned(),
             components: artifacts.dir.clone(),
             database: postgres.url("bench"),
             postgres: Mutex::new(Some(postgres)),
@@ -80,14 +80,14 @@ impl Lab {
     }
 
     async fn start(&self, node: usize) -> Result<()> {
-        let stage = Stage {
+        let environment = Environment {
             shema: &self.shema,
             components: &self.components,
             mounts: &[],
             database: &self.database,
             redis: Some(&self.redis_url),
         };
-        let host = stage.start(&self.dir.join(format!("host-{node}"))).await?;
+        let host = environment.start(&self.dir.join(format!("host-{node}"))).await?;
         lock(&self.nodes)[node] = Some(host.process.address);
         *self.hosts[node].lock().await = Some(host);
         Ok(())
@@ -132,7 +132,7 @@ impl Lab {
 
     /// A host that starts while Postgres is away does not start.
     async fn start_again(&self, node: usize) -> Result<()> {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + TIMEOUT;
         loop {
             match self.start(node).await {
                 Err(error) if Instant::now() > until => return Err(error),
@@ -151,7 +151,7 @@ impl Lab {
 
     async fn change(&self, version: usize) -> Result<()> {
         let _in_turn = self.changing.lock().await;
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + TIMEOUT;
         // A host may be killed while it is asked, and Postgres be away.
         loop {
             let changed = async { self.control().await?.activate("cs", &self.versions[version]).await };

@@ -27,7 +27,7 @@ pub struct Schedule {
     /// The admin's.
     pub answers: Vec<Message>,
     /// In order.
-    pub faults: Vec<Strike>,
+    pub faults: Vec<Injection>,
 }
 
 #[derive(Clone, Debug)]
@@ -40,7 +40,7 @@ pub struct Message {
 }
 
 #[derive(Debug)]
-pub struct Strike {
+pub struct Injection {
     /// When so many messages have been acknowledged.
     pub after: usize,
     pub fault: Fault,
@@ -108,9 +108,9 @@ impl Schedule {
             let fault = draw_fault(&mut random);
             if fault == Fault::Trap {
                 let ends = Fault::Swap(random.usize(..VERSIONS));
-                faults.push(Strike { after: after + random.usize(3..MESSAGES / 4), fault: ends });
+                faults.push(Injection { after: after + random.usize(3..MESSAGES / 4), fault: ends });
             }
-            faults.push(Strike { after, fault });
+            faults.push(Injection { after, fault });
         }
         faults.sort_by_key(|strike| strike.after);
         Schedule { seed, by_socket, by_http, answers, faults }

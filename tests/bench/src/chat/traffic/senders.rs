@@ -20,7 +20,7 @@ use tokio::{net::TcpStream, task::JoinSet, time::MissedTickBehavior};
 use uuid::Uuid;
 
 /// For what is still to be acknowledged at the end.
-const PATIENCE: Duration = Duration::from_secs(15);
+const TIMEOUT: Duration = Duration::from_secs(15);
 /// No guest sends more often than this, however long it is left alone.
 const MAX_MESSAGES: usize = 1_000_000;
 
@@ -33,7 +33,7 @@ pub enum Pace {
     Every(Duration),
 }
 
-/// A message; its place among those of its guest is its number.
+/// A message; its index among those of its guest is its number.
 pub struct Sent {
     pub at: Instant,
     /// Its number in the chat, once it is acknowledged, and when that was.
@@ -60,16 +60,16 @@ impl Senders {
         static RUNS: AtomicU64 = AtomicU64::new(0);
         let run = RUNS.fetch_add(1, Relaxed);
         let mut senders = Senders { guests: JoinSet::new(), stopped: Arc::default() };
-        for (place, guest) in guests.iter().enumerate() {
+        for (index, guest) in guests.iter().enumerate() {
             let line = connect(address, guest).await?;
             let sender = Sender {
                 lane: Lane { session: guest.session.clone(), sent: Vec::new(), refused: Vec::new() },
-                names: run << 32 | place as u64,
+                names: run << 32 | index as u64,
                 outstanding: 0,
                 line,
             };
             let (stopped, ended) = (Arc::clone(&senders.stopped), Arc::clone(ended));
-            let share = place as f64 / guests.len() as f64;
+            let share = index as f64 / guests.len() as f64;
             senders.guests.spawn(async move {
                 // One after the other, not all at the same tick.
                 if let Pace::Every(time) = pace {
@@ -115,7 +115,7 @@ struct Sender {
 impl Sender {
     async fn run(mut self, pace: Pace, stopped: &AtomicBool, ended: &Ended) -> Result<Lane> {
         let mut ticks = tokio::time::interval(match pace {
-            Pace::Acknowledged => PATIENCE,
+            Pace::Acknowledged => TIMEOUT,
             Pace::Every(time) => time,
         });
         ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
@@ -132,7 +132,7 @@ impl Sender {
                 },
             }
         }
-        let end = tokio::time::Instant::now() + PATIENCE;
+        let end = tokio::time::Instant::now() + TIMEOUT;
         while self.outstanding > 0 {
             // What is not acknowledged then shows by itself.
             let Ok(heard) = tokio::time::timeout_at(end, self.line.next()).await else { break };

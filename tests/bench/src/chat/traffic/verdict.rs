@@ -89,20 +89,20 @@ mod tests {
     const MILLISECOND: Duration = Duration::from_millis(1);
 
     /// Three messages, sent a millisecond apart, stored from number 5 on; what
-    /// the admin saw of them is given by place and number, two later each.
+    /// the admin saw of them is given by index and number, two later each.
     fn judged(stored: &[Option<u64>; 3], seen: &[(usize, u64)]) -> Verdict {
         let start = Instant::now();
-        let at = |place: u32| start + MILLISECOND * place;
+        let at = |index: u32| start + MILLISECOND * index;
         let sent =
-            (0..3).map(|place| Sent { at: at(place), stored: stored[place as usize].map(|seq| (seq, at(place))) });
+            (0..3).map(|index| Sent { at: at(index), stored: stored[index as usize].map(|seq| (seq, at(index))) });
         let lane = Lane { session: "a".into(), sent: sent.collect(), refused: Vec::new() };
         let seen: Vec<Seen> = seen
             .iter()
-            .map(|(place, seq)| Seen {
+            .map(|(index, seq)| Seen {
                 session: "a".into(),
                 seq: *seq,
-                content: place.to_string(),
-                at: at(*place as u32) + MILLISECOND * 2,
+                content: index.to_string(),
+                at: at(*index as u32) + MILLISECOND * 2,
             })
             .collect();
         judge(&[lane], &seen)
