@@ -1,8 +1,8 @@
 //! ADM-1 to ADM-14: users, instructors, and the services that ask for them.
 
 use crate::harness::{
-    Answer, Api, Expect, Host, PASSWORD, Redis, SERVICE_SECRET, School, User, assert_has_keys, id_of, is_time, nothing,
-    redis, setup, shared, unique, with, without,
+    Answer, Api, Expect, Host, PASSWORD, Redis, SERVICE_SECRET, School, User, assert_has_keys, id_of, is_time, redis,
+    setup, shared, unique, unknown_id, with, without,
 };
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use chrono::Utc;
@@ -47,13 +47,13 @@ fn user_body() -> Value {
 
 /// A user without a login, made by a service.
 async fn person(host: &Host, changes: Value) -> Value {
-    service(host).post("/api/users", with(&user_body(), changes)).await.gives(201).clone()
+    service(host).post("/api/users", with(&user_body(), changes)).await.expect_data(201).clone()
 }
 
 /// Instructor with profile, without a login.
 async fn instructor(host: &Host, changes: Value) -> Value {
     let body = with(&json!({ "email": email(), "full_name": "Some Instructor" }), changes);
-    host.admin().await.api.post("/api/instructors", body).await.gives(201).clone()
+    host.admin().await.api.post("/api/instructors", body).await.expect_data(201).clone()
 }
 
 fn path(user: &Value) -> String {
@@ -122,13 +122,13 @@ async fn a_service_is_known_by_its_token_alone() {
             // A user's token does not help: a service's that is sent decides.
             let answer = admin.api.with_header("x-service-token", token).send(method.clone(), path, None).await;
             assert_eq!(answer.body["error"]["code"], "SERVICE_AUTH_INVALID", "{name} {path}: {}", answer.text);
-            answer.fails(401, "SERVICE_AUTH_INVALID");
+            answer.expect_error(401, "SERVICE_AUTH_INVALID");
         }
     }
 
     let named = |name: &str| host.api().with_header("x-service-token", &good).with_header("x-service-name", name);
-    named("booking").get(&routes[1].1).await.gives(200);
-    named("cs").get(&routes[1].1).await.fails(401, "SERVICE_AUTH_INVALID");
+    named("booking").get(&routes[1].1).await.expect_data(200);
+    named("cs").get(&routes[1].1).await.expect_error(401, "SERVICE_AUTH_INVALID");
     let pretenders = [
         host.api(),
         admin.api.clone(),
@@ -139,14 +139,14 @@ async fn a_service_is_known_by_its_token_alone() {
     ];
     for api in &pretenders {
         for (method, path) in [&routes[0], &routes[2], &routes[3]] {
-            api.send(method.clone(), path, None).await.fails(401, "SERVICE_AUTH_MISSING");
+            api.send(method.clone(), path, None).await.expect_error(401, "SERVICE_AUTH_MISSING");
         }
     }
-    host.api().with_header("x-service-name", "booking").get(&routes[1].1).await.fails(401, "AUTH_MISSING_TOKEN");
-    host.api().with_token(&good).get(&routes[1].1).await.fails(401, "AUTH_INVALID_TOKEN");
+    host.api().with_header("x-service-name", "booking").get(&routes[1].1).await.expect_error(401, "AUTH_MISSING_TOKEN");
+    host.api().with_token(&good).get(&routes[1].1).await.expect_error(401, "AUTH_INVALID_TOKEN");
     // Elsewhere the header is nothing.
-    service(host).get("/api/users").await.fails(401, "AUTH_MISSING_TOKEN");
-    host.api().with_header("x-service-token", "garbage").get("/api/courses").await.gives(200);
+    service(host).get("/api/users").await.expect_error(401, "AUTH_MISSING_TOKEN");
+    host.api().with_header("x-service-token", "garbage").get("/api/courses").await.expect_data(200);
 }
 
 // ADM-1.
@@ -177,7 +177,7 @@ async fn a_service_makes_users_of_every_kind() {
     let all = json!({
         "full_name": "  Åsa Öberg ", "role": "admin", "firebase_uid": uid, "phone_number": "0812", "wa_number": "+62812345678901",
         "address": "Jl. Merdeka 1", "avatar_url": "https://example.org/a.png", "provider": "google.com",
-        "email_verified": true, "id": nothing(), "password_hash": "x", "deleted_at": "2020-01-01T00:00:00Z",
+        "email_verified": true, "id": unknown_id(), "password_hash": "x", "deleted_at": "2020-01-01T00:00:00Z",
     });
     let made = person(host, all).await;
     assert_eq!(made["full_name"], "Åsa Öberg");
@@ -241,7 +241,7 @@ async fn a_new_user_is_judged_in_all_parts() {
     }
     for body in ["", "[]", "null", "{"] {
         let request = api.request(Method::POST, "/api/users").header("content-type", "application/json").body(body);
-        api.finish(request, "POST").await.expect("an answer").fails(400, "VALIDATION_ERROR");
+        api.finish(request, "POST").await.expect("an answer").expect_error(400, "VALIDATION_ERROR");
     }
 }
 
@@ -252,15 +252,15 @@ async fn an_email_and_a_uid_belong_to_one_user() {
     let uid = unique("uid");
     let first = person(host, json!({ "firebase_uid": uid })).await;
     let again = with(&user_body(), json!({ "email": first["email"].as_str().expect("a text").to_uppercase() }));
-    let error = api.post("/api/users", again.clone()).await.fails(409, "DB_DUPLICATE_ENTRY").clone();
+    let error = api.post("/api/users", again.clone()).await.expect_error(409, "DB_DUPLICATE_ENTRY").clone();
     assert_eq!(error["details"]["field"], "email");
     let same_uid = with(&user_body(), json!({ "firebase_uid": uid }));
-    let error = api.post("/api/users", same_uid.clone()).await.fails(409, "DB_DUPLICATE_ENTRY").clone();
+    let error = api.post("/api/users", same_uid.clone()).await.expect_error(409, "DB_DUPLICATE_ENTRY").clone();
     assert_eq!(error["details"]["field"], "firebase_uid");
 
     // A deletion frees both.
-    host.admin().await.api.delete(&path(&first)).await.gives(200);
-    let second = api.post("/api/users", with(&again, json!({ "firebase_uid": uid }))).await.gives(201).clone();
+    host.admin().await.api.delete(&path(&first)).await.expect_data(200);
+    let second = api.post("/api/users", with(&again, json!({ "firebase_uid": uid }))).await.expect_data(201).clone();
     assert_eq!(second["email"], again["email"]);
     assert_ne!(second["id"], first["id"]);
 }
@@ -287,40 +287,40 @@ async fn who_may_read_whom() {
     let (colleague, other) = (host.user("instructor").await, host.user("student").await);
     let get = async |who: &User, whom: &User| who.api.get(&format!("/api/users/{}", whom.id)).await;
     for whom in [&admin, &teacher, &pupil] {
-        assert_has_keys(get(&admin, whom).await.gives(200), DETAIL);
-        assert_has_keys(get(whom, whom).await.gives(200), DETAIL);
-        assert_has_keys(service(host).get(&format!("/api/users/{}", whom.id)).await.gives(200), DETAIL);
+        assert_has_keys(get(&admin, whom).await.expect_data(200), DETAIL);
+        assert_has_keys(get(whom, whom).await.expect_data(200), DETAIL);
+        assert_has_keys(service(host).get(&format!("/api/users/{}", whom.id)).await.expect_data(200), DETAIL);
     }
     // Twice, so that the copy in Redis is judged as well.
     for _ in 0..2 {
         for whom in [&colleague, &other] {
             let answer = get(&teacher, whom).await;
-            assert_has_keys(answer.gives(200), USER);
+            assert_has_keys(answer.expect_data(200), USER);
             assert_eq!(answer.data()["id"], whom.id);
         }
-        get(&teacher, &admin).await.fails(403, "AUTH_FORBIDDEN");
+        get(&teacher, &admin).await.expect_error(403, "AUTH_FORBIDDEN");
         for whom in [&admin, &teacher, &other] {
-            let error = get(&pupil, whom).await.fails(403, "AUTH_FORBIDDEN").clone();
+            let error = get(&pupil, whom).await.expect_error(403, "AUTH_FORBIDDEN").clone();
             assert_eq!(error["details"]["userRole"], "student");
         }
     }
     // For students nothing exists but themselves.
-    for id in [nothing(), "no-id".into()] {
-        pupil.api.get(&format!("/api/users/{id}")).await.fails(403, "AUTH_FORBIDDEN");
+    for id in [unknown_id(), "no-id".into()] {
+        pupil.api.get(&format!("/api/users/{id}")).await.expect_error(403, "AUTH_FORBIDDEN");
     }
-    pupil.api.get(&format!("/api/users/{}", pupil.id.to_uppercase())).await.gives(200);
+    pupil.api.get(&format!("/api/users/{}", pupil.id.to_uppercase())).await.expect_data(200);
     for who in [&teacher.api, &admin.api, &service(host)] {
-        who.get(&format!("/api/users/{}", nothing())).await.fails(404, "NOT_FOUND");
+        who.get(&format!("/api/users/{}", unknown_id())).await.expect_error(404, "NOT_FOUND");
         assert_eq!(who.get("/api/users/no-id").await.problems(), ["id invalid_string"]);
     }
-    host.api().get(&format!("/api/users/{}", pupil.id)).await.fails(401, "AUTH_MISSING_TOKEN");
+    host.api().get(&format!("/api/users/{}", pupil.id)).await.expect_error(401, "AUTH_MISSING_TOKEN");
     for whom in [&admin, &teacher, &pupil] {
         let answer = whom.api.get("/api/users/me").await;
-        assert_has_keys(answer.gives(200), DETAIL);
+        assert_has_keys(answer.expect_data(200), DETAIL);
         assert_eq!(answer.data()["id"], whom.id);
         assert!(answer.body["meta"]["cached"].is_boolean());
     }
-    host.api().get("/api/users/me").await.fails(401, "AUTH_MISSING_TOKEN");
+    host.api().get("/api/users/me").await.expect_error(401, "AUTH_MISSING_TOKEN");
     assert!(!get(&admin, &pupil).await.text.contains("password_hash"));
 }
 
@@ -333,7 +333,7 @@ async fn a_user_is_read_from_redis_until_something_changes_it() {
     let (path, key) = (format!("/api/users/{}", pupil.id), format!("cache-of-admin:user:{}", pupil.id));
     let read = async || {
         let answer = admin.api.get(&path).await;
-        assert_has_keys(answer.gives(200), DETAIL);
+        assert_has_keys(answer.expect_data(200), DETAIL);
         (answer.body["meta"]["cached"].clone(), answer.data().clone())
     };
 
@@ -347,10 +347,10 @@ async fn a_user_is_read_from_redis_until_something_changes_it() {
     assert_eq!(pupil.api.get("/api/users/me").await.body["meta"]["cached"], true);
 
     // Everything that changes the user drops the copy.
-    admin.api.put(&path, json!({ "full_name": "Another Name" })).await.gives(200);
+    admin.api.put(&path, json!({ "full_name": "Another Name" })).await.expect_data(200);
     let (cached, changed) = read().await;
     assert_eq!((&cached, &changed["full_name"]), (&json!(false), &json!("Another Name")));
-    service(&host).post(&format!("{path}/last-login"), json!({})).await.gives(200);
+    service(&host).post(&format!("{path}/last-login"), json!({})).await.expect_data(200);
     assert_eq!(read().await.0, false);
     host.login(&pupil.email).await;
     assert_eq!(read().await.0, false);
@@ -358,17 +358,17 @@ async fn a_user_is_read_from_redis_until_something_changes_it() {
 
     // A copy is judged like a row, and one that is none is not used.
     let admin_path = format!("/api/users/{}", admin.id);
-    admin.api.get(&admin_path).await.gives(200);
+    admin.api.get(&admin_path).await.expect_data(200);
     let teacher = host.user("instructor").await;
-    teacher.api.get(&admin_path).await.fails(403, "AUTH_FORBIDDEN");
+    teacher.api.get(&admin_path).await.expect_error(403, "AUTH_FORBIDDEN");
     for rubbish in ["", "{}", "null", "not JSON", &fresh.to_string().replace(&pupil.id, &admin.id)] {
         let () = keys.set_ex(&key, rubbish, 300).await.expect("set");
         assert_eq!(read().await.0, false, "{rubbish}");
     }
 
-    admin.api.delete(&path).await.gives(200);
+    admin.api.delete(&path).await.expect_data(200);
     assert!(!keys.exists::<_, bool>(&key).await.expect("an answer"));
-    admin.api.get(&path).await.fails(404, "NOT_FOUND");
+    admin.api.get(&path).await.expect_error(404, "NOT_FOUND");
 }
 
 #[tokio::test]
@@ -378,19 +378,19 @@ async fn the_cache_lives_as_long_as_the_operator_says_and_its_loss_is_no_failure
     let admin = host.admin().await;
     let pupil = host.user("student").await;
     let path = format!("/api/users/{}", pupil.id);
-    admin.api.get(&path).await.gives(200);
+    admin.api.get(&path).await.expect_data(200);
     let mut keys = own.client().get_multiplexed_async_connection().await.expect("Redis");
     let ttl: i64 = keys.ttl(format!("user:{}", pupil.id)).await.expect("a time");
     assert!((10..=17).contains(&ttl), "{ttl}");
     own.kill();
     for _ in 0..2 {
         let answer = admin.api.get(&path).await;
-        answer.gives(200);
+        answer.expect_data(200);
         assert_eq!(answer.body["meta"]["cached"], false);
     }
     let changed = admin.api.put(&path, json!({ "address": "Here" })).await;
-    assert_eq!(changed.gives(200)["address"], "Here");
-    admin.api.delete(&path).await.acknowledges();
+    assert_eq!(changed.expect_data(200)["address"], "Here");
+    admin.api.delete(&path).await.expect_acknowledgement();
 }
 
 // ADM-3.
@@ -404,12 +404,12 @@ async fn users_change_what_is_theirs() {
         "full_name": " New Name ", "phone_number": "021", "wa_number": "+628123456789", "address": "There",
         "avatar_url": "https://example.org/x.png", "nonsense": 1,
     });
-    let changed = pupil.api.put(&path, changes).await.gives(200).clone();
+    let changed = pupil.api.put(&path, changes).await.expect_data(200).clone();
     assert_has_keys(&changed, DETAIL);
     assert_eq!(changed["full_name"], "New Name");
     assert_eq!(changed["phone_number"], "021");
     let cleared = json!({ "phone_number": null, "wa_number": null, "address": null, "avatar_url": null });
-    let changed = pupil.api.put(&path, cleared).await.gives(200).clone();
+    let changed = pupil.api.put(&path, cleared).await.expect_data(200).clone();
     for name in ["phone_number", "wa_number", "address", "avatar_url"] {
         assert_eq!(changed[name], Value::Null, "{name}");
     }
@@ -437,7 +437,7 @@ async fn nobody_changes_what_is_not_theirs() {
     let path = format!("/api/users/{}", pupil.id);
     let before = admin.api.get(&path).await.data().clone();
     for body in [json!({ "role": "admin" }), json!({ "email": email() }), json!({ "email_verified": true })] {
-        pupil.api.put(&path, with(&body, json!({ "full_name": "Sly" }))).await.fails(403, "AUTH_FORBIDDEN");
+        pupil.api.put(&path, with(&body, json!({ "full_name": "Sly" }))).await.expect_error(403, "AUTH_FORBIDDEN");
     }
     let never = [
         "id",
@@ -453,23 +453,31 @@ async fn nobody_changes_what_is_not_theirs() {
     ];
     for name in never {
         for who in [&pupil, &admin] {
-            who.api.put(&path, json!({ name: "x", "full_name": "Sly" })).await.fails(403, "AUTH_FORBIDDEN");
-            who.api.put(&path, json!({ name: null })).await.fails(403, "AUTH_FORBIDDEN");
+            who.api.put(&path, json!({ name: "x", "full_name": "Sly" })).await.expect_error(403, "AUTH_FORBIDDEN");
+            who.api.put(&path, json!({ name: null })).await.expect_error(403, "AUTH_FORBIDDEN");
         }
         // What is wrong is said first.
-        admin.api.put(&path, json!({ name: "x", "full_name": "" })).await.fails(400, "VALIDATION_ERROR");
-        admin.api.put(&format!("/api/users/{}", nothing()), json!({ name: "x" })).await.fails(403, "AUTH_FORBIDDEN");
+        admin.api.put(&path, json!({ name: "x", "full_name": "" })).await.expect_error(400, "VALIDATION_ERROR");
+        admin
+            .api
+            .put(&format!("/api/users/{}", unknown_id()), json!({ name: "x" }))
+            .await
+            .expect_error(403, "AUTH_FORBIDDEN");
     }
     for who in [&teacher.api, &host.user("student").await.api] {
-        for target in [path.clone(), format!("/api/users/{}", nothing()), "/api/users/no-id".into()] {
-            who.put(&target, json!({})).await.fails(403, "AUTH_FORBIDDEN");
+        for target in [path.clone(), format!("/api/users/{}", unknown_id()), "/api/users/no-id".into()] {
+            who.put(&target, json!({})).await.expect_error(403, "AUTH_FORBIDDEN");
         }
     }
-    host.api().put(&path, json!({ "full_name": "Sly" })).await.fails(401, "AUTH_MISSING_TOKEN");
-    service(host).put(&path, json!({ "full_name": "Sly" })).await.fails(401, "AUTH_MISSING_TOKEN");
+    host.api().put(&path, json!({ "full_name": "Sly" })).await.expect_error(401, "AUTH_MISSING_TOKEN");
+    service(host).put(&path, json!({ "full_name": "Sly" })).await.expect_error(401, "AUTH_MISSING_TOKEN");
     assert_eq!(admin.api.get(&path).await.data(), &before);
-    admin.api.put(&format!("/api/users/{}", nothing()), json!({ "full_name": "Abc" })).await.fails(404, "NOT_FOUND");
-    admin.api.put("/api/users/no-id", json!({ "full_name": "Abc" })).await.fails(400, "VALIDATION_ERROR");
+    admin
+        .api
+        .put(&format!("/api/users/{}", unknown_id()), json!({ "full_name": "Abc" }))
+        .await
+        .expect_error(404, "NOT_FOUND");
+    admin.api.put("/api/users/no-id", json!({ "full_name": "Abc" })).await.expect_error(400, "VALIDATION_ERROR");
 }
 
 #[tokio::test]
@@ -479,13 +487,14 @@ async fn admins_change_email_role_and_verification() {
     let pupil = host.user("student").await;
     let path = format!("/api/users/{}", pupil.id);
     let new_email = email();
-    let changed = admin.api.put(&path, json!({ "email": new_email, "email_verified": false })).await.gives(200).clone();
+    let changed =
+        admin.api.put(&path, json!({ "email": new_email, "email_verified": false })).await.expect_data(200).clone();
     assert_eq!((&changed["email"], &changed["email_verified"]), (&json!(new_email), &json!(false)));
     let error = admin
         .api
         .put(&path, json!({ "email": admin.email.to_uppercase() }))
         .await
-        .fails(409, "DB_DUPLICATE_ENTRY")
+        .expect_error(409, "DB_DUPLICATE_ENTRY")
         .clone();
     assert_eq!(error["details"]["field"], "email");
 
@@ -495,31 +504,31 @@ async fn admins_change_email_role_and_verification() {
                            (select count(*) from public.student_profiles p where p.user_id = $1::uuid) as student";
     let has = async || host.rows(profiles, &[&pupil.id]).await.remove(0);
     assert_eq!(has().await, json!({ "instructor": 0, "student": 0 }));
-    assert_eq!(admin.api.put(&path, json!({ "role": "instructor" })).await.gives(200)["role"], "instructor");
+    assert_eq!(admin.api.put(&path, json!({ "role": "instructor" })).await.expect_data(200)["role"], "instructor");
     assert_eq!(has().await, json!({ "instructor": 1, "student": 0 }));
     // The role counts at once, though the token says another one; refreshing is
     // over.
-    assert_eq!(pupil.api.get("/api/users/me").await.gives(200)["role"], "instructor");
-    pupil.api.get("/api/schedules").await.gives(200);
+    assert_eq!(pupil.api.get("/api/users/me").await.expect_data(200)["role"], "instructor");
+    pupil.api.get("/api/schedules").await.expect_data(200);
     let refresh = json!({ "refreshToken": pupil.refresh });
-    host.api().post("/api/auth/refresh", refresh).await.fails(401, "AUTH_INVALID_TOKEN");
-    admin.api.put(&path, json!({ "role": "student" })).await.gives(200);
+    host.api().post("/api/auth/refresh", refresh).await.expect_error(401, "AUTH_INVALID_TOKEN");
+    admin.api.put(&path, json!({ "role": "student" })).await.expect_data(200);
     assert_eq!(has().await, json!({ "instructor": 1, "student": 1 }));
-    admin.api.put(&path, json!({ "role": "instructor" })).await.gives(200);
+    admin.api.put(&path, json!({ "role": "instructor" })).await.expect_data(200);
     assert_eq!(has().await, json!({ "instructor": 1, "student": 1 }));
     // Whoever has a password can be an admin; the same role is no change.
-    admin.api.put(&path, json!({ "role": "admin" })).await.gives(200);
+    admin.api.put(&path, json!({ "role": "admin" })).await.expect_data(200);
     let user = host.login(&new_email).await;
-    admin.api.put(&path, json!({ "role": "admin" })).await.gives(200);
-    host.api().post("/api/auth/refresh", json!({ "refreshToken": user.refresh })).await.gives(200);
-    admin.api.put(&path, json!({ "role": "student" })).await.gives(200);
+    admin.api.put(&path, json!({ "role": "admin" })).await.expect_data(200);
+    host.api().post("/api/auth/refresh", json!({ "refreshToken": user.refresh })).await.expect_data(200);
+    admin.api.put(&path, json!({ "role": "student" })).await.expect_data(200);
 
     let nobody = person(host, json!({})).await;
     let answer = admin.api.put(&self::path(&nobody), json!({ "role": "admin" })).await;
     assert_eq!(answer.problems(), ["role custom"]);
     let linked = person(host, json!({ "firebase_uid": unique("uid") })).await;
-    admin.api.put(&self::path(&linked), json!({ "role": "admin" })).await.gives(200);
-    admin.api.delete(&self::path(&linked)).await.gives(200);
+    admin.api.put(&self::path(&linked), json!({ "role": "admin" })).await.expect_data(200);
+    admin.api.delete(&self::path(&linked)).await.expect_data(200);
 }
 
 #[tokio::test]
@@ -529,20 +538,20 @@ async fn an_instructor_with_classes_to_come_stays_one() {
     let id = school.instructor.id.clone();
     let (user, profile) = (format!("/api/users/{id}"), format!("/api/instructors/{id}"));
     let admin = &school.admin.api;
-    admin.post("/api/instructors", json!({ "user_id": id })).await.gives(201);
+    admin.post("/api/instructors", json!({ "user_id": id })).await.expect_data(201);
     let class = id_of(&school.class(600, json!({})).await);
-    admin.put(&user, json!({ "role": "student" })).await.fails(409, "INSTRUCTOR_HAS_SCHEDULES");
-    admin.delete(&user).await.fails(409, "INSTRUCTOR_HAS_SCHEDULES");
-    admin.delete(&profile).await.fails(409, "INSTRUCTOR_HAS_SCHEDULES");
-    admin.get(&profile).await.gives(200);
-    admin.put(&user, json!({ "role": "instructor", "full_name": "Still Here" })).await.gives(200);
-    admin.delete(&format!("/api/schedules/{class}")).await.gives(200);
+    admin.put(&user, json!({ "role": "student" })).await.expect_error(409, "INSTRUCTOR_HAS_SCHEDULES");
+    admin.delete(&user).await.expect_error(409, "INSTRUCTOR_HAS_SCHEDULES");
+    admin.delete(&profile).await.expect_error(409, "INSTRUCTOR_HAS_SCHEDULES");
+    admin.get(&profile).await.expect_data(200);
+    admin.put(&user, json!({ "role": "instructor", "full_name": "Still Here" })).await.expect_data(200);
+    admin.delete(&format!("/api/schedules/{class}")).await.expect_data(200);
     // What is over holds nobody.
     school.class_row(-600, 5).await;
-    admin.delete(&profile).await.acknowledges();
-    admin.put(&user, json!({ "role": "student" })).await.gives(200);
-    admin.put(&user, json!({ "role": "instructor" })).await.gives(200);
-    admin.delete(&user).await.acknowledges();
+    admin.delete(&profile).await.expect_acknowledgement();
+    admin.put(&user, json!({ "role": "student" })).await.expect_data(200);
+    admin.put(&user, json!({ "role": "instructor" })).await.expect_data(200);
+    admin.delete(&user).await.expect_acknowledgement();
 }
 
 #[tokio::test]
@@ -551,7 +560,7 @@ async fn a_class_planned_and_an_instructor_who_leaves_do_not_miss_each_other() {
     for way in ["demote", "delete", "profile"] {
         let school = School::open(host).await;
         let id = &school.instructor.id;
-        school.admin.api.post("/api/instructors", json!({ "user_id": id })).await.gives(201);
+        school.admin.api.post("/api/instructors", json!({ "user_id": id })).await.expect_data(201);
         let planned = school.admin.api.post("/api/schedules", school.class_body(600));
         let left = async {
             match way {
@@ -562,11 +571,11 @@ async fn a_class_planned_and_an_instructor_who_leaves_do_not_miss_each_other() {
         };
         let (planned, left) = futures_util::future::join(planned, left).await;
         match (way, planned.status, left.status) {
-            (_, 201, 409) => drop(left.fails(409, "INSTRUCTOR_HAS_SCHEDULES")),
+            (_, 201, 409) => drop(left.expect_error(409, "INSTRUCTOR_HAS_SCHEDULES")),
             ("profile", 201, 200) => {}
-            (_, 400, 200) => drop(planned.fails(400, "INVALID_USER_ROLE")),
-            (_, 404, 200) => drop(planned.fails(404, "NOT_FOUND")),
-            (_, 503, _) => drop(planned.fails(503, "SERVICE_UNAVAILABLE")),
+            (_, 400, 200) => drop(planned.expect_error(400, "INVALID_USER_ROLE")),
+            (_, 404, 200) => drop(planned.expect_error(404, "NOT_FOUND")),
+            (_, 503, _) => drop(planned.expect_error(503, "SERVICE_UNAVAILABLE")),
             other => panic!("{other:?} {} {}", planned.text, left.text),
         }
     }
@@ -577,9 +586,9 @@ async fn an_admin_always_remains() {
     let host = Host::start(setup());
     let admin = host.api().first_admin().await;
     let path = format!("/api/users/{}", admin.id);
-    admin.api.put(&path, json!({ "role": "student" })).await.fails(409, "USER_LAST_ADMIN");
-    admin.api.put(&path, json!({ "role": "admin", "full_name": "Still One" })).await.gives(200);
-    admin.api.delete(&path).await.fails(409, "USER_SELF_DELETE");
+    admin.api.put(&path, json!({ "role": "student" })).await.expect_error(409, "USER_LAST_ADMIN");
+    admin.api.put(&path, json!({ "role": "admin", "full_name": "Still One" })).await.expect_data(200);
+    admin.api.delete(&path).await.expect_error(409, "USER_SELF_DELETE");
 
     // Two at once, each the other or themselves, by demotion or deletion.
     for round in 0..12 {
@@ -634,32 +643,32 @@ async fn users_are_listed_filtered_and_paged() {
     let search = name.to_uppercase().replace(' ', "%20");
     let list = async |query: &str| admin.api.get(&format!("/api/users?search={search}&{query}")).await;
     let answer = list("").await;
-    assert_eq!(answer.lists("users"), &made);
+    assert_eq!(answer.expect_list("users"), &made);
     assert_has_keys(&answer.data()["users"][0], DETAIL);
     assert_eq!(answer.data()["pagination"], json!({ "page": 1, "limit": 20, "total": 3, "total_pages": 1 }));
     let answer = list("limit=2&page=2").await;
-    assert_eq!(answer.lists("users"), &made[2..]);
+    assert_eq!(answer.expect_list("users"), &made[2..]);
     assert_eq!(answer.data()["pagination"], json!({ "page": 2, "limit": 2, "total": 3, "total_pages": 2 }));
-    assert!(list("page=9").await.lists("users").is_empty());
-    assert_eq!(list("role=instructor").await.lists("users"), &made[1..2]);
-    assert_eq!(list("email=l_1%25").await.lists("users"), &made[1..2]);
+    assert!(list("page=9").await.expect_list("users").is_empty());
+    assert_eq!(list("role=instructor").await.expect_list("users"), &made[1..2]);
+    assert_eq!(list("email=l_1%25").await.expect_list("users"), &made[1..2]);
     // Wildcards stand for themselves, in both filters.
-    assert!(list("email=l%251").await.lists("users").is_empty());
-    assert!(list("email=l-1").await.lists("users").is_empty());
+    assert!(list("email=l%251").await.expect_list("users").is_empty());
+    assert!(list("email=l-1").await.expect_list("users").is_empty());
     let by_email = made[0]["email"].as_str().expect("a text").to_uppercase().replace('%', "%25");
     let answer = admin.api.get(&format!("/api/users?search={by_email}")).await;
-    assert_eq!(answer.lists("users"), &made[..1]);
+    assert_eq!(answer.expect_list("users"), &made[..1]);
 
-    admin.api.delete(&path(&made[0])).await.gives(200);
-    assert_eq!(list("").await.lists("users"), &made[1..]);
-    admin.api.get("/api/users?limit=1000").await.gives(200);
+    admin.api.delete(&path(&made[0])).await.expect_data(200);
+    assert_eq!(list("").await.expect_list("users"), &made[1..]);
+    admin.api.get("/api/users?limit=1000").await.expect_data(200);
     let bad = format!("/api/users?page=0&limit=1001&role=boss&search={}", "a".repeat(101));
     let expected = ["limit too_big", "page too_small", "role invalid_enum_value", "search too_big"];
     assert_eq!(admin.api.get(&bad).await.problems(), expected);
     for role in ["student", "instructor"] {
-        host.user(role).await.api.get("/api/users").await.fails(403, "AUTH_FORBIDDEN");
+        host.user(role).await.api.get("/api/users").await.expect_error(403, "AUTH_FORBIDDEN");
     }
-    host.api().get("/api/users").await.fails(401, "AUTH_MISSING_TOKEN");
+    host.api().get("/api/users").await.expect_error(401, "AUTH_MISSING_TOKEN");
 }
 
 // ADM-5.
@@ -677,39 +686,39 @@ async fn a_deleted_user_is_gone_everywhere() {
     let () = keys.set_ex(&hint, &pupil.id, 300).await.expect("set");
 
     let answer = admin.api.delete(&path).await;
-    assert_eq!(answer.acknowledges()["id"], pupil.id);
+    assert_eq!(answer.expect_acknowledgement()["id"], pupil.id);
     assert_has_keys(answer.data(), "id message");
     assert!(!keys.exists::<_, bool>(&hint).await.expect("an answer"));
     let query = "select u.deleted_at is not null as deleted,
                         (select bool_and(s.revoked_at is not null) from public.refresh_sessions s where s.user_id = u.id) as ended
                  from public.users u where u.id = $1::uuid";
     assert_eq!(host.rows(query, &[&pupil.id]).await, [json!({ "deleted": true, "ended": true })]);
-    pupil.api.get("/api/users/me").await.fails(401, "AUTH_UNAUTHORIZED");
+    pupil.api.get("/api/users/me").await.expect_error(401, "AUTH_UNAUTHORIZED");
     let refresh = json!({ "refreshToken": pupil.refresh });
-    host.api().post("/api/auth/refresh", refresh).await.fails(401, "AUTH_UNAUTHORIZED");
+    host.api().post("/api/auth/refresh", refresh).await.expect_error(401, "AUTH_UNAUTHORIZED");
     let login = json!({ "email": pupil.email, "password": PASSWORD });
-    host.api().post("/api/auth/login", login).await.fails(401, "AUTH_INVALID_CREDENTIALS");
-    admin.api.get(&path).await.fails(404, "NOT_FOUND");
-    admin.api.put(&path, json!({ "full_name": "Ghost" })).await.fails(404, "NOT_FOUND");
-    admin.api.put(&path, json!({ "role": "admin" })).await.fails(404, "NOT_FOUND");
-    admin.api.delete(&path).await.fails(404, "NOT_FOUND");
-    service(&host).post(&format!("{path}/last-login"), json!({})).await.fails(404, "NOT_FOUND");
+    host.api().post("/api/auth/login", login).await.expect_error(401, "AUTH_INVALID_CREDENTIALS");
+    admin.api.get(&path).await.expect_error(404, "NOT_FOUND");
+    admin.api.put(&path, json!({ "full_name": "Ghost" })).await.expect_error(404, "NOT_FOUND");
+    admin.api.put(&path, json!({ "role": "admin" })).await.expect_error(404, "NOT_FOUND");
+    admin.api.delete(&path).await.expect_error(404, "NOT_FOUND");
+    service(&host).post(&format!("{path}/last-login"), json!({})).await.expect_error(404, "NOT_FOUND");
     let by_email = format!("/api/users/by-email?email={}", pupil.email);
-    assert_eq!(service(&host).get(&by_email).await.gives(200), &Value::Null);
-    admin.api.delete(&format!("/api/users/{}", nothing())).await.fails(404, "NOT_FOUND");
-    admin.api.delete("/api/users/no-id").await.fails(400, "VALIDATION_ERROR");
+    assert_eq!(service(&host).get(&by_email).await.expect_data(200), &Value::Null);
+    admin.api.delete(&format!("/api/users/{}", unknown_id())).await.expect_error(404, "NOT_FOUND");
+    admin.api.delete("/api/users/no-id").await.expect_error(400, "VALIDATION_ERROR");
     for role in ["student", "instructor"] {
         let user = host.user(role).await;
-        user.api.delete(&format!("/api/users/{}", user.id)).await.fails(403, "AUTH_FORBIDDEN");
+        user.api.delete(&format!("/api/users/{}", user.id)).await.expect_error(403, "AUTH_FORBIDDEN");
     }
     // An instructor who is deleted is no instructor any more.
     let gone = instructor(&host, json!({})).await;
-    admin.api.delete(&self::path(&gone)).await.gives(200);
+    admin.api.delete(&self::path(&gone)).await.expect_data(200);
     let profile = format!("/api/instructors/{}", gone["user_id"].as_str().expect("an id"));
-    admin.api.get(&profile).await.fails(404, "NOT_FOUND");
-    admin.api.put(&profile, json!({ "bio": "x" })).await.fails(404, "NOT_FOUND");
-    admin.api.delete(&profile).await.fails(404, "NOT_FOUND");
-    assert!(admin.api.get("/api/instructors").await.lists("instructors").is_empty());
+    admin.api.get(&profile).await.expect_error(404, "NOT_FOUND");
+    admin.api.put(&profile, json!({ "bio": "x" })).await.expect_error(404, "NOT_FOUND");
+    admin.api.delete(&profile).await.expect_error(404, "NOT_FOUND");
+    assert!(admin.api.get("/api/instructors").await.expect_list("instructors").is_empty());
 }
 
 // ADM-6 and ADM-7.
@@ -721,8 +730,8 @@ async fn a_service_finds_a_user_by_email() {
     let made = person(host, json!({})).await;
     let email = made["email"].as_str().expect("a text").to_uppercase();
     let answer = api.get(&format!("/api/users/by-email?email={email}")).await;
-    assert_eq!(answer.gives(200), &made);
-    assert_eq!(api.get("/api/users/by-email?email=nobody@example.org").await.gives(200), &Value::Null);
+    assert_eq!(answer.expect_data(200), &made);
+    assert_eq!(api.get("/api/users/by-email?email=nobody@example.org").await.expect_data(200), &Value::Null);
     assert_eq!(api.get("/api/users/by-email").await.problems(), ["email invalid_type"]);
     assert_eq!(api.get("/api/users/by-email?email=no").await.problems(), ["email invalid_string"]);
 }
@@ -735,14 +744,14 @@ async fn a_service_notes_a_login() {
     // With and without a body.
     for body in [None, Some(json!({}))] {
         let answer = api.send(Method::POST, &format!("{}/last-login", path(&made)), body).await;
-        let data = answer.acknowledges();
+        let data = answer.expect_acknowledgement();
         assert_has_keys(data, "message last_login_at");
         assert!(is_time(&data["last_login_at"]));
         let found = api.get(&path(&made)).await;
-        assert_eq!(found.gives(200)["last_login_at"], data["last_login_at"]);
+        assert_eq!(found.expect_data(200)["last_login_at"], data["last_login_at"]);
     }
-    api.post(&format!("/api/users/{}/last-login", nothing()), json!({})).await.fails(404, "NOT_FOUND");
-    api.post("/api/users/no-id/last-login", json!({})).await.fails(400, "VALIDATION_ERROR");
+    api.post(&format!("/api/users/{}/last-login", unknown_id()), json!({})).await.expect_error(404, "NOT_FOUND");
+    api.post("/api/users/no-id/last-login", json!({})).await.expect_error(400, "VALIDATION_ERROR");
 }
 
 // ADM-8.
@@ -755,7 +764,7 @@ async fn statistics_count_who_is_there() {
     let old = person(&host, json!({})).await;
     person(&host, json!({})).await;
     let gone = person(&host, json!({})).await;
-    admin.api.delete(&path(&gone)).await.gives(200);
+    admin.api.delete(&path(&gone)).await.expect_data(200);
     // The last moment of the month before, in UTC.
     let statement = "update public.users set created_at = date_trunc('month', now(), 'UTC') - interval '1 microsecond'
                      where id = $1::uuid";
@@ -764,9 +773,9 @@ async fn statistics_count_who_is_there() {
         "total_users": 4, "total_admins": 1, "total_instructors": 1, "total_students": 2,
         "new_registrations_this_month": 3, "by_role": { "admin": 1, "instructor": 1, "student": 2 },
     });
-    assert_eq!(admin.api.get("/api/users/stats").await.gives(200), &expected);
+    assert_eq!(admin.api.get("/api/users/stats").await.expect_data(200), &expected);
     for role in ["student", "instructor"] {
-        host.user(role).await.api.get("/api/users/stats").await.fails(403, "AUTH_FORBIDDEN");
+        host.user(role).await.api.get("/api/users/stats").await.expect_error(403, "AUTH_FORBIDDEN");
     }
 }
 
@@ -781,24 +790,24 @@ async fn a_user_becomes_an_instructor_with_a_profile() {
         "user_id": teacher.id.to_uppercase(), "bio": " Plays. ", "specialization": "piano, jazz guitar,",
         "experience_years": 12, "email": 5, "full_name": "",
     });
-    let made = admin.api.post("/api/instructors", body.clone()).await.gives(201).clone();
+    let made = admin.api.post("/api/instructors", body.clone()).await.expect_data(201).clone();
     assert_has_keys(&made, CONTACT);
     assert_eq!(made["user_id"], teacher.id);
     assert_eq!(made["bio"], "Plays.");
     assert_eq!(made["specialization"], json!(["piano", "jazz guitar"]));
     assert_eq!((&made["experience_years"], &made["email"]), (&json!(12), &json!(teacher.email)));
-    let error = admin.api.post("/api/instructors", body).await.fails(409, "DB_DUPLICATE_ENTRY").clone();
+    let error = admin.api.post("/api/instructors", body).await.expect_error(409, "DB_DUPLICATE_ENTRY").clone();
     assert_eq!(error["details"]["field"], "user_id");
     assert!(host.events(&format!("user:{}", teacher.id)).await.is_empty());
 
     let pupil = host.user("student").await;
-    admin.api.post("/api/instructors", json!({ "user_id": pupil.id })).await.fails(400, "INVALID_USER_ROLE");
-    admin.api.post("/api/instructors", json!({ "user_id": admin.id })).await.fails(400, "INVALID_USER_ROLE");
-    admin.api.post("/api/instructors", json!({ "user_id": nothing() })).await.fails(404, "NOT_FOUND");
+    admin.api.post("/api/instructors", json!({ "user_id": pupil.id })).await.expect_error(400, "INVALID_USER_ROLE");
+    admin.api.post("/api/instructors", json!({ "user_id": admin.id })).await.expect_error(400, "INVALID_USER_ROLE");
+    admin.api.post("/api/instructors", json!({ "user_id": unknown_id() })).await.expect_error(404, "NOT_FOUND");
     for who in [&teacher, &pupil] {
-        who.api.post("/api/instructors", json!({})).await.fails(403, "AUTH_FORBIDDEN");
+        who.api.post("/api/instructors", json!({})).await.expect_error(403, "AUTH_FORBIDDEN");
     }
-    host.api().post("/api/instructors", json!({})).await.fails(401, "AUTH_MISSING_TOKEN");
+    host.api().post("/api/instructors", json!({})).await.expect_error(401, "AUTH_MISSING_TOKEN");
 }
 
 #[tokio::test]
@@ -810,19 +819,19 @@ async fn an_instructor_is_made_with_the_user() {
         "email": address, "full_name": "New Teacher", "phone_number": "021", "wa_number": "+628123456789",
         "address": "There", "specialties": ["drums"],
     });
-    let made = admin.api.post("/api/instructors", body.clone()).await.gives(201).clone();
+    let made = admin.api.post("/api/instructors", body.clone()).await.expect_data(201).clone();
     assert_has_keys(&made, CONTACT);
     assert_eq!(made["specialization"], json!(["drums"]));
     assert_eq!((&made["bio"], &made["experience_years"]), (&Value::Null, &Value::Null));
     assert_eq!((&made["phone_number"], &made["wa_number"]), (&json!("021"), &json!("+628123456789")));
-    let user = admin.api.get(&path(&made)).await.gives(200).clone();
+    let user = admin.api.get(&path(&made)).await.expect_data(200).clone();
     assert_eq!((&user["role"], &user["auth_provider"]), (&json!("instructor"), &json!("admin")));
     assert_eq!(user["address"], "There");
     let events = host.events(&format!("user:{}", user["id"].as_str().expect("an id"))).await;
     assert_eq!(events.len(), 1);
     assert_eq!(events[0]["payload"]["role"], "instructor");
     // Nothing is left of one that fails.
-    let error = admin.api.post("/api/instructors", body).await.fails(409, "DB_DUPLICATE_ENTRY").clone();
+    let error = admin.api.post("/api/instructors", body).await.expect_error(409, "DB_DUPLICATE_ENTRY").clone();
     assert_eq!(error["details"]["field"], "email");
 
     assert_eq!(admin.api.post("/api/instructors", json!({})).await.problems(), ["user_id invalid_type"]);
@@ -856,49 +865,49 @@ async fn instructors_are_listed_for_everybody_and_reached_by_some() {
     made.sort_by_key(|one| one["full_name"].as_str().expect("a name").to_owned());
     let path = format!("/api/instructors?search={}", name.to_lowercase().replace(' ', "%20"));
     let answer = admin.api.get(&path).await;
-    assert_eq!(answer.lists("instructors"), &made);
+    assert_eq!(answer.expect_list("instructors"), &made);
     let answer = admin.api.get(&format!("{path}&specialization=PIANO")).await;
-    assert_eq!(answer.lists("instructors"), &made[..1].iter().chain(&made[2..]).cloned().collect::<Vec<_>>());
+    assert_eq!(answer.expect_list("instructors"), &made[..1].iter().chain(&made[2..]).cloned().collect::<Vec<_>>());
     let answer = admin.api.get(&format!("{path}&limit=1&page=2")).await;
-    assert_eq!(answer.lists("instructors"), &made[1..2]);
+    assert_eq!(answer.expect_list("instructors"), &made[1..2]);
     assert_eq!(answer.data()["pagination"], json!({ "page": 2, "limit": 1, "total": 3, "total_pages": 3 }));
 
     // How to reach them is for admins and for themselves.
     let teacher = host.user("instructor").await;
-    admin.api.post("/api/instructors", json!({ "user_id": teacher.id, "bio": name })).await.gives(201);
+    admin.api.post("/api/instructors", json!({ "user_id": teacher.id, "bio": name })).await.expect_data(201);
     let pupil = host.user("student").await;
-    for one in pupil.api.get(&path).await.lists("instructors") {
+    for one in pupil.api.get(&path).await.expect_list("instructors") {
         assert_has_keys(one, INSTRUCTOR);
     }
     let answer = teacher.api.get(&path).await;
-    let listed = answer.lists("instructors");
+    let listed = answer.expect_list("instructors");
     assert_eq!(listed.len(), 4);
     for one in listed {
         assert_has_keys(one, if one["user_id"] == json!(teacher.id) { CONTACT } else { INSTRUCTOR });
     }
     let profile = format!("/api/instructors/{}", teacher.id);
-    assert_has_keys(pupil.api.get(&profile).await.gives(200), INSTRUCTOR);
-    assert_has_keys(teacher.api.get(&profile).await.gives(200), CONTACT);
-    assert_has_keys(admin.api.get(&profile).await.gives(200), CONTACT);
+    assert_has_keys(pupil.api.get(&profile).await.expect_data(200), INSTRUCTOR);
+    assert_has_keys(teacher.api.get(&profile).await.expect_data(200), CONTACT);
+    assert_has_keys(admin.api.get(&profile).await.expect_data(200), CONTACT);
 
     // Who has another role now is not listed, with the profile kept.
     let left = format!("/api/users/{}", made[1]["user_id"].as_str().expect("an id"));
-    admin.api.put(&left, json!({ "role": "student" })).await.gives(200);
-    assert_eq!(admin.api.get(&path).await.lists("instructors").len(), 3);
+    admin.api.put(&left, json!({ "role": "student" })).await.expect_data(200);
+    assert_eq!(admin.api.get(&path).await.expect_list("instructors").len(), 3);
     let former = left.replace("users", "instructors");
-    pupil.api.get(&former).await.fails(404, "NOT_FOUND");
-    admin.api.put(&former, json!({ "bio": "x" })).await.fails(404, "NOT_FOUND");
-    admin.api.put(&left, json!({ "role": "instructor" })).await.gives(200);
-    assert_eq!(admin.api.get(&former).await.gives(200)["specialization"], made[1]["specialization"]);
+    pupil.api.get(&former).await.expect_error(404, "NOT_FOUND");
+    admin.api.put(&former, json!({ "bio": "x" })).await.expect_error(404, "NOT_FOUND");
+    admin.api.put(&left, json!({ "role": "instructor" })).await.expect_data(200);
+    assert_eq!(admin.api.get(&former).await.expect_data(200)["specialization"], made[1]["specialization"]);
 
-    pupil.api.get("/api/instructors?limit=101").await.fails(400, "VALIDATION_ERROR");
-    pupil.api.get("/api/instructors/no-id").await.fails(400, "VALIDATION_ERROR");
-    pupil.api.get(&format!("/api/instructors/{}", nothing())).await.fails(404, "NOT_FOUND");
+    pupil.api.get("/api/instructors?limit=101").await.expect_error(400, "VALIDATION_ERROR");
+    pupil.api.get("/api/instructors/no-id").await.expect_error(400, "VALIDATION_ERROR");
+    pupil.api.get(&format!("/api/instructors/{}", unknown_id())).await.expect_error(404, "NOT_FOUND");
     // A user without a profile is not yet one.
     let bare = host.user("instructor").await;
-    pupil.api.get(&format!("/api/instructors/{}", bare.id)).await.fails(404, "NOT_FOUND");
+    pupil.api.get(&format!("/api/instructors/{}", bare.id)).await.expect_error(404, "NOT_FOUND");
     for path in ["/api/instructors", &profile] {
-        host.api().get(path).await.fails(401, "AUTH_MISSING_TOKEN");
+        host.api().get(path).await.expect_error(401, "AUTH_MISSING_TOKEN");
     }
 }
 
@@ -908,18 +917,21 @@ async fn a_profile_is_changed_by_its_instructor_and_by_admins() {
     let admin = host.admin().await;
     let teacher = host.user("instructor").await;
     let path = format!("/api/instructors/{}", teacher.id);
-    teacher.api.put(&path, json!({ "bio": "x" })).await.fails(404, "NOT_FOUND");
-    admin.api.post("/api/instructors", json!({ "user_id": teacher.id, "bio": "Old" })).await.gives(201);
+    teacher.api.put(&path, json!({ "bio": "x" })).await.expect_error(404, "NOT_FOUND");
+    admin.api.post("/api/instructors", json!({ "user_id": teacher.id, "bio": "Old" })).await.expect_data(201);
 
     let changed =
-        teacher.api.put(&path, json!({ "specialties": "a, b", "experience_years": 3 })).await.gives(200).clone();
+        teacher.api.put(&path, json!({ "specialties": "a, b", "experience_years": 3 })).await.expect_data(200).clone();
     assert_has_keys(&changed, CONTACT);
     assert_eq!(changed["specialization"], json!(["a", "b"]));
     assert_eq!((&changed["bio"], &changed["experience_years"]), (&json!("Old"), &json!(3)));
-    let changed = admin.api.put(&path, json!({ "bio": null, "experience_years": null })).await.gives(200).clone();
+    let changed = admin.api.put(&path, json!({ "bio": null, "experience_years": null })).await.expect_data(200).clone();
     assert_eq!((&changed["bio"], &changed["experience_years"]), (&Value::Null, &Value::Null));
     assert_eq!(changed["specialization"], json!(["a", "b"]));
-    assert_eq!(admin.api.put(&path, json!({ "specialization": [] })).await.gives(200)["specialization"], json!([]));
+    assert_eq!(
+        admin.api.put(&path, json!({ "specialization": [] })).await.expect_data(200)["specialization"],
+        json!([])
+    );
 
     for body in [json!({}), json!({ "full_name": "x" })] {
         assert_eq!(teacher.api.put(&path, body).await.problems(), [" custom"]);
@@ -929,12 +941,20 @@ async fn a_profile_is_changed_by_its_instructor_and_by_admins() {
     assert_eq!(teacher.api.put(&path, bad).await.problems(), expected);
     let pupil = host.user("student").await;
     for who in [&host.user("instructor").await.api, &pupil.api] {
-        who.put(&path, json!({})).await.fails(403, "AUTH_FORBIDDEN");
+        who.put(&path, json!({})).await.expect_error(403, "AUTH_FORBIDDEN");
     }
-    pupil.api.put(&format!("/api/instructors/{}", pupil.id), json!({ "bio": "x" })).await.fails(403, "AUTH_FORBIDDEN");
-    admin.api.put(&format!("/api/instructors/{}", nothing()), json!({ "bio": "x" })).await.fails(404, "NOT_FOUND");
-    admin.api.put("/api/instructors/no-id", json!({ "bio": "x" })).await.fails(400, "VALIDATION_ERROR");
-    host.api().put(&path, json!({})).await.fails(401, "AUTH_MISSING_TOKEN");
+    pupil
+        .api
+        .put(&format!("/api/instructors/{}", pupil.id), json!({ "bio": "x" }))
+        .await
+        .expect_error(403, "AUTH_FORBIDDEN");
+    admin
+        .api
+        .put(&format!("/api/instructors/{}", unknown_id()), json!({ "bio": "x" }))
+        .await
+        .expect_error(404, "NOT_FOUND");
+    admin.api.put("/api/instructors/no-id", json!({ "bio": "x" })).await.expect_error(400, "VALIDATION_ERROR");
+    host.api().put(&path, json!({})).await.expect_error(401, "AUTH_MISSING_TOKEN");
 }
 
 #[tokio::test]
@@ -944,12 +964,12 @@ async fn a_profile_is_deleted_and_the_user_stays() {
     let made = instructor(host, json!({})).await;
     let profile = format!("/api/instructors/{}", made["user_id"].as_str().expect("an id"));
     for role in ["student", "instructor"] {
-        host.user(role).await.api.delete(&profile).await.fails(403, "AUTH_FORBIDDEN");
+        host.user(role).await.api.delete(&profile).await.expect_error(403, "AUTH_FORBIDDEN");
     }
-    admin.api.delete(&profile).await.acknowledges();
-    admin.api.delete(&profile).await.fails(404, "NOT_FOUND");
-    admin.api.delete(&format!("/api/instructors/{}", nothing())).await.fails(404, "NOT_FOUND");
-    admin.api.delete("/api/instructors/no-id").await.fails(400, "VALIDATION_ERROR");
-    admin.api.get(&path(&made)).await.gives(200);
-    admin.api.post("/api/instructors", json!({ "user_id": made["user_id"] })).await.gives(201);
+    admin.api.delete(&profile).await.expect_acknowledgement();
+    admin.api.delete(&profile).await.expect_error(404, "NOT_FOUND");
+    admin.api.delete(&format!("/api/instructors/{}", unknown_id())).await.expect_error(404, "NOT_FOUND");
+    admin.api.delete("/api/instructors/no-id").await.expect_error(400, "VALIDATION_ERROR");
+    admin.api.get(&path(&made)).await.expect_data(200);
+    admin.api.post("/api/instructors", json!({ "user_id": made["user_id"] })).await.expect_data(201);
 }

@@ -15,23 +15,26 @@ async fn book(host: &Host, course: &str, email: &str) -> Value {
         "experience_level": "beginner", "preferred_days": ["monday"], "consent": true, "captcha_token": "t",
         "preferred_time_range": { "start": "09:00", "end": "11:00" }, "idempotency_key": uuid::Uuid::new_v4().to_string(),
     });
-    host.api().post("/api/booking/register-course", body).await.is(201)["data"].clone()
+    host.api().post("/api/booking/register-course", body).await.expect_status(201)["data"].clone()
 }
 
 /// An admin, a course, a pending booking, an open and a closed chat.
 async fn academy(host: &Host) -> (crate::harness::User, Value) {
     let admin = host.admin().await;
     let course = json!({ "title": "Piano", "level": "beginner", "price_per_session": 1, "duration_minutes": 60 });
-    let course = admin.api.post("/api/courses", course).await.is(201)["data"]["id"].as_str().expect("an id").to_owned();
+    let course = admin.api.post("/api/courses", course).await.expect_status(201)["data"]["id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
     let booking = book(host, &course, "siti@example.org").await;
     for close in [false, true] {
         let guest = json!({ "guest_name": "Guest", "guest_email": "guest@example.org", "initial_message": "Hello" });
-        let session = host.api().post("/api/cs/sessions", guest).await.is(201)["data"]["session"].clone();
+        let session = host.api().post("/api/cs/sessions", guest).await.expect_status(201)["data"]["session"].clone();
         if close {
             let path = format!("/api/cs/admin/sessions/{}/status", session["id"].as_str().expect("an id"));
             let request = admin.api.request(reqwest::Method::PATCH, &path).header("content-type", "application/json");
             let closed = admin.api.finish(request.body(r#"{"status":"closed"}"#), &path).await.expect("an answer");
-            closed.is(200);
+            closed.expect_status(200);
         }
     }
     (admin, booking)
@@ -45,14 +48,14 @@ async fn the_dashboard_counts_what_the_components_hold() {
     let stats = admin.api.get("/api/dashboard/stats").await;
     let healthy = json!({ "userService": true, "bookingService": true, "chatService": true, "courseService": true });
     assert_eq!(
-        stats.is(200)["data"],
+        stats.expect_status(200)["data"],
         json!({ "totalStudents": 1, "pendingBookings": 1, "activeChats": 1, "coursesAvailable": 1, "servicesHealth": healthy })
     );
     assert_eq!(stats.header("x-shema-component"), "", "the host made it");
     assert!(stats.body["meta"]["timestamp"].is_string());
 
     let page = admin.api.get("/api/dashboard/admin").await;
-    let data = &page.is(200)["data"];
+    let data = &page.expect_status(200)["data"];
     assert_eq!(data["pendingBookings"][0]["id"], booking["id"]);
     assert_eq!(keys(&data["pendingBookings"][0]), keys(&booking), "a plain booking, not a joined one");
     assert_eq!(data["activeChatSessions"].as_array().expect("a list").len(), 1);
@@ -61,13 +64,13 @@ async fn the_dashboard_counts_what_the_components_hold() {
     assert_eq!(data["servicesHealth"], json!({ "bookingService": true, "chatService": true, "userService": true }));
 
     for path in ["/api/dashboard/stats", "/api/dashboard/admin"] {
-        host.api().get(path).await.fails(401, "AUTH_MISSING_TOKEN");
-        host.api().with_token("bad").get(path).await.fails(401, "AUTH_INVALID_TOKEN");
+        host.api().get(path).await.expect_error(401, "AUTH_MISSING_TOKEN");
+        host.api().with_token("bad").get(path).await.expect_error(401, "AUTH_INVALID_TOKEN");
         for role in ["student", "instructor"] {
             let refused = host.user(role).await.api.get(path).await;
-            assert_eq!(refused.fails(403, "AUTH_FORBIDDEN")["details"]["userRole"], role);
+            assert_eq!(refused.expect_error(403, "AUTH_FORBIDDEN")["details"]["userRole"], role);
         }
-        admin.api.post(path, json!({})).await.fails(405, "METHOD_NOT_ALLOWED");
+        admin.api.post(path, json!({})).await.expect_error(405, "METHOD_NOT_ALLOWED");
     }
 }
 
@@ -77,7 +80,7 @@ async fn a_profile_is_for_its_user_and_for_admins() {
     let (admin, student, other) = (host.admin().await, host.user("student").await, host.user("student").await);
     let path = format!("/api/profile/{}/full", student.id);
     for api in [&admin.api, &student.api] {
-        let data = &api.get(&path).await.is(200)["data"].clone();
+        let data = &api.get(&path).await.expect_status(200)["data"].clone();
         assert_eq!(keys(data), ["bookings", "enrollments", "profile", "recommendations", "servicesHealth"]);
         let user = [
             "avatar_url",
@@ -95,13 +98,13 @@ async fn a_profile_is_for_its_user_and_for_admins() {
         assert_eq!((&data["bookings"], &data["enrollments"]), (&json!([]), &json!([])));
         assert_eq!(data["servicesHealth"], json!({ "userService": true, "bookingService": true }));
     }
-    student.api.get(&path.replace(&student.id, &student.id.to_uppercase())).await.is(200);
-    other.api.get(&path).await.fails(403, "AUTH_FORBIDDEN");
-    other.api.get("/api/profile/nonsense/full").await.fails(403, "AUTH_FORBIDDEN");
-    host.api().get(&path).await.fails(401, "AUTH_MISSING_TOKEN");
+    student.api.get(&path.replace(&student.id, &student.id.to_uppercase())).await.expect_status(200);
+    other.api.get(&path).await.expect_error(403, "AUTH_FORBIDDEN");
+    other.api.get("/api/profile/nonsense/full").await.expect_error(403, "AUTH_FORBIDDEN");
+    host.api().get(&path).await.expect_error(401, "AUTH_MISSING_TOKEN");
     let malformed = admin.api.get("/api/profile/nonsense/full").await;
     assert_eq!(malformed.problems(), ["userId invalid_string"]);
-    admin.api.get(&format!("/api/profile/{}/full", uuid::Uuid::new_v4())).await.fails(404, "NOT_FOUND");
+    admin.api.get(&format!("/api/profile/{}/full", uuid::Uuid::new_v4())).await.expect_error(404, "NOT_FOUND");
 }
 
 /// Hosts of which some components are not there.
@@ -121,33 +124,33 @@ fn without(names: &[&str]) -> Setup {
 async fn a_missing_component_makes_its_part_empty_and_never_the_whole() {
     let host = Host::start(without(&["cs", "booking"]));
     let admin = host.admin().await;
-    let stats = admin.api.get("/api/dashboard/stats").await.is(200)["data"].clone();
+    let stats = admin.api.get("/api/dashboard/stats").await.expect_status(200)["data"].clone();
     let health = json!({ "userService": true, "bookingService": false, "chatService": false, "courseService": true });
     assert_eq!(
         (&stats["servicesHealth"], &stats["activeChats"], &stats["pendingBookings"]),
         (&health, &json!(0), &json!(0))
     );
-    let page = admin.api.get("/api/dashboard/admin").await.is(200)["data"].clone();
+    let page = admin.api.get("/api/dashboard/admin").await.expect_status(200)["data"].clone();
     assert_eq!((&page["pendingBookings"], &page["activeChatSessions"]), (&json!([]), &json!([])));
     assert_eq!(page["statistics"]["total_admins"], 1);
-    let profile = admin.api.get(&format!("/api/profile/{}/full", admin.id)).await.is(200)["data"].clone();
+    let profile = admin.api.get(&format!("/api/profile/{}/full", admin.id)).await.expect_status(200)["data"].clone();
     assert_eq!((&profile["bookings"], &profile["profile"]["id"]), (&json!([]), &json!(admin.id)));
     assert_eq!(profile["servicesHealth"], json!({ "userService": true, "bookingService": false }));
-    host.api().post("/api/cs/sessions", json!({})).await.fails(503, "SERVICE_UNAVAILABLE");
+    host.api().post("/api/cs/sessions", json!({})).await.expect_error(503, "SERVICE_UNAVAILABLE");
 
     let health = host.api().get("/services/health").await;
-    let body = health.is(503);
+    let body = health.expect_status(503);
     assert_eq!((&body["success"], &body["overallStatus"]), (&json!(true), &json!("degraded")));
     assert_eq!(
         (&body["services"]["cs"]["status"], &body["services"]["course"]["status"]),
         (&json!("unhealthy"), &json!("healthy"))
     );
     assert!(body["services"]["cs"]["error"].is_string());
-    assert_eq!(host.api().get("/services").await.is(200)["data"]["services"]["cs"]["version"], Value::Null);
+    assert_eq!(host.api().get("/services").await.expect_status(200)["data"]["services"]["cs"]["version"], Value::Null);
 
     let host = Host::start(without(&["admin"]));
     let admin = host.admin().await;
-    let profile = admin.api.get(&format!("/api/profile/{}/full", admin.id)).await.is(200)["data"].clone();
+    let profile = admin.api.get(&format!("/api/profile/{}/full", admin.id)).await.expect_status(200)["data"].clone();
     assert_eq!((&profile["profile"], &profile["servicesHealth"]["userService"]), (&Value::Null, &json!(false)));
 }
 
@@ -157,7 +160,7 @@ async fn redis_alone_is_degraded_but_well() {
     let host = Host::start(setup().set("REDIS_URL", redis.url()));
     let api = host.api();
     let well = api.get("/services/health").await;
-    assert_eq!(well.is(200)["overallStatus"], "healthy");
+    assert_eq!(well.expect_status(200)["overallStatus"], "healthy");
     assert_eq!(
         (&well.body["services"]["postgres"]["status"], &well.body["services"]["redis"]["status"]),
         (&json!("healthy"), &json!("healthy"))
@@ -168,5 +171,5 @@ async fn redis_alone_is_degraded_but_well() {
         (answer.body["overallStatus"] == "degraded").then_some(answer)
     })
     .await;
-    assert_eq!(degraded.is(200)["services"]["redis"]["status"], "unhealthy");
+    assert_eq!(degraded.expect_status(200)["services"]["redis"]["status"], "unhealthy");
 }

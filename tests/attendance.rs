@@ -1,6 +1,6 @@
 //! ATT-1 to ATT-4: a row is both the seat in a class and the mark.
 
-use crate::harness::{Answer, Expect, School, User, assert_has_keys, id_of, is_time, nothing, shared, with};
+use crate::harness::{Answer, Expect, School, User, assert_has_keys, id_of, is_time, shared, unknown_id, with};
 use serde_json::{Value, json};
 
 pub const ATTENDANCE: &str = "schedule_id booking_id user_id student_name status attended attended_at \
@@ -41,11 +41,11 @@ async fn a_seat_is_taken_before_the_class_without_a_mark() {
         &class,
         &booking,
         json!({
-            "notes": "  first lesson ", "attended": true, "student_id": nothing(), "recorded_by": nothing(),
+            "notes": "  first lesson ", "attended": true, "student_id": unknown_id(), "recorded_by": unknown_id(),
         }),
     )
     .await;
-    let row = answer.gives(201);
+    let row = answer.expect_data(201);
     assert_has_keys(row, ATTENDANCE);
     assert_eq!((&row["schedule_id"], &row["booking_id"]), (&json!(class), &json!(booking)));
     assert_eq!((&row["user_id"], &row["student_name"]), (&json!(student.id), &json!("Some student")));
@@ -66,7 +66,7 @@ async fn a_mark_says_who_made_it_and_emits_an_event() {
     for (status, attended) in [("present", json!(true)), ("absent", json!(false)), ("excused", json!(false))] {
         let booking = school.booking().await;
         let answer = seat(&school.instructor, &class, &booking, json!({ "status": status })).await;
-        let row = answer.gives(201);
+        let row = answer.expect_data(201);
         assert_eq!((&row["status"], &row["attended"]), (&json!(status), &attended));
         assert_eq!((&row["user_id"], &row["student_name"]), (&Value::Null, &json!("Some Applicant")));
         assert_eq!(row["recorded_by"], school.instructor.id);
@@ -101,7 +101,7 @@ async fn the_fields_of_a_seat_are_validated() {
         assert_eq!(seat(&school.admin, &class, &booking, changes.clone()).await.problems(), [problem], "{changes}");
     }
     let answer = seat(&school.admin, &class, &booking, json!({ "status": null, "notes": "ü".repeat(500) })).await;
-    assert_eq!(answer.gives(201)["status"], "not_recorded");
+    assert_eq!(answer.expect_data(201)["status"], "not_recorded");
     for (change, problem) in [
         (json!({}), "status invalid_type"),
         (json!({ "notes": "only" }), "status invalid_type"),
@@ -126,9 +126,9 @@ async fn the_rules_of_a_seat_are_judged_in_order() {
     let class = id_of(&school.class(60, json!({ "max_attendees": 1 })).await);
     let present = || json!({ "status": "present" });
     // Everything is wrong; one thing after another gets right.
-    seat(&stranger, &nothing(), &nothing(), present()).await.fails(404, "SCHEDULE_NOT_FOUND");
-    seat(&stranger, &class, &nothing(), present()).await.fails(403, "AUTH_FORBIDDEN");
-    seat(&school.instructor, &class, &nothing(), present()).await.fails(404, "NOT_FOUND");
+    seat(&stranger, &unknown_id(), &unknown_id(), present()).await.expect_error(404, "SCHEDULE_NOT_FOUND");
+    seat(&stranger, &class, &unknown_id(), present()).await.expect_error(403, "AUTH_FORBIDDEN");
+    seat(&school.instructor, &class, &unknown_id(), present()).await.expect_error(404, "NOT_FOUND");
     let other = school.new_course(json!({})).await;
     for (course, status) in [
         (&school.course, "pending"),
@@ -138,19 +138,21 @@ async fn the_rules_of_a_seat_are_judged_in_order() {
         (&other, "confirmed"),
     ] {
         let booking = host.booking(course, status, "Somebody").await;
-        seat(&school.instructor, &class, &booking, present()).await.fails(400, "ATTENDANCE_STUDENT_NOT_ENROLLED");
+        seat(&school.instructor, &class, &booking, present())
+            .await
+            .expect_error(400, "ATTENDANCE_STUDENT_NOT_ENROLLED");
     }
     let booking = school.booking().await;
     for status in ["present", "absent", "excused"] {
         for by in [&school.instructor, &school.admin] {
-            seat(by, &class, &booking, json!({ "status": status })).await.fails(400, "ATTENDANCE_INVALID_TIME");
+            seat(by, &class, &booking, json!({ "status": status })).await.expect_error(400, "ATTENDANCE_INVALID_TIME");
         }
     }
-    seat(&school.instructor, &class, &booking, json!({})).await.gives(201);
+    seat(&school.instructor, &class, &booking, json!({})).await.expect_data(201);
     // Who has a seat is told so, even when the class is full.
-    seat(&school.instructor, &class, &booking, json!({})).await.fails(409, "ATTENDANCE_ALREADY_MARKED");
+    seat(&school.instructor, &class, &booking, json!({})).await.expect_error(409, "ATTENDANCE_ALREADY_MARKED");
     let second = school.booking().await;
-    seat(&school.instructor, &class, &second, json!({})).await.fails(409, "SCHEDULE_FULL");
+    seat(&school.instructor, &class, &second, json!({})).await.expect_error(409, "SCHEDULE_FULL");
     assert_eq!(school.taken(&class).await, 1);
     assert!(school.marks(&class, &booking).await.is_empty() && school.marks(&class, &second).await.is_empty());
 }
@@ -165,20 +167,20 @@ async fn instructors_mark_until_a_day_after_the_class_and_admins_for_ever() {
     for status in ["present", "absent", "excused", "not_recorded"] {
         let (one, two) = (school.booking().await, school.booking().await);
         let status = json!({ "status": status });
-        seat(&school.instructor, &old, &one, status.clone()).await.fails(403, "ATTENDANCE_WINDOW_CLOSED");
-        seat(&school.admin, &old, &one, status.clone()).await.gives(201);
-        mark(&school.instructor, &old, &one, status.clone()).await.fails(403, "ATTENDANCE_WINDOW_CLOSED");
-        mark(&school.admin, &old, &one, status.clone()).await.gives(200);
-        seat(&school.instructor, &recent, &two, status.clone()).await.gives(201);
-        mark(&school.instructor, &recent, &two, status).await.gives(200);
+        seat(&school.instructor, &old, &one, status.clone()).await.expect_error(403, "ATTENDANCE_WINDOW_CLOSED");
+        seat(&school.admin, &old, &one, status.clone()).await.expect_data(201);
+        mark(&school.instructor, &old, &one, status.clone()).await.expect_error(403, "ATTENDANCE_WINDOW_CLOSED");
+        mark(&school.admin, &old, &one, status.clone()).await.expect_data(200);
+        seat(&school.instructor, &recent, &two, status.clone()).await.expect_data(201);
+        mark(&school.instructor, &recent, &two, status).await.expect_data(200);
     }
     let ancient = school.class_row(-400 * DAY, 9).await;
     let booking = school.booking().await;
-    seat(&school.admin, &ancient, &booking, json!({ "status": "present" })).await.gives(201);
+    seat(&school.admin, &ancient, &booking, json!({ "status": "present" })).await.expect_data(201);
     // Neither the seat nor the room for it matters when the window is closed.
     let full = school.class_row(-50 * HOUR, 1).await;
-    seat(&school.admin, &full, &booking, json!({})).await.gives(201);
-    seat(&school.instructor, &full, &booking, json!({})).await.fails(403, "ATTENDANCE_WINDOW_CLOSED");
+    seat(&school.admin, &full, &booking, json!({})).await.expect_data(201);
+    seat(&school.instructor, &full, &booking, json!({})).await.expect_error(403, "ATTENDANCE_WINDOW_CLOSED");
 }
 
 // ATT-4.
@@ -187,8 +189,8 @@ async fn instructors_mark_until_a_day_after_the_class_and_admins_for_ever() {
 async fn a_mark_can_be_changed() {
     let school = School::open(shared()).await;
     let (class, booking) = (school.class_row(-30, 5).await, school.booking().await);
-    seat(&school.admin, &class, &booking, json!({ "notes": "old" })).await.gives(201);
-    let change = async |by: &User, change: Value| mark(by, &class, &booking, change).await.gives(200).clone();
+    seat(&school.admin, &class, &booking, json!({ "notes": "old" })).await.expect_data(201);
+    let change = async |by: &User, change: Value| mark(by, &class, &booking, change).await.expect_data(200).clone();
 
     let row = change(&school.instructor, json!({ "status": "present" })).await;
     assert_has_keys(&row, ATTENDANCE);
@@ -226,14 +228,14 @@ async fn a_mark_needs_its_row_and_the_instructor_and_the_time() {
     let stranger = school.host.user("instructor").await;
     let (class, booking) = (id_of(&school.class(60, json!({})).await), school.booking().await);
     let present = || json!({ "status": "present" });
-    mark(&school.admin, &class, &booking, present()).await.fails(404, "NOT_FOUND");
-    mark(&school.admin, &nothing(), &booking, present()).await.fails(404, "NOT_FOUND");
-    seat(&school.admin, &class, &booking, json!({})).await.gives(201);
-    mark(&stranger, &class, &booking, present()).await.fails(403, "AUTH_FORBIDDEN");
-    mark(&school.instructor, &class, &booking, present()).await.fails(400, "ATTENDANCE_INVALID_TIME");
-    mark(&school.admin, &class, &booking, present()).await.fails(400, "ATTENDANCE_INVALID_TIME");
+    mark(&school.admin, &class, &booking, present()).await.expect_error(404, "NOT_FOUND");
+    mark(&school.admin, &unknown_id(), &booking, present()).await.expect_error(404, "NOT_FOUND");
+    seat(&school.admin, &class, &booking, json!({})).await.expect_data(201);
+    mark(&stranger, &class, &booking, present()).await.expect_error(403, "AUTH_FORBIDDEN");
+    mark(&school.instructor, &class, &booking, present()).await.expect_error(400, "ATTENDANCE_INVALID_TIME");
+    mark(&school.admin, &class, &booking, present()).await.expect_error(400, "ATTENDANCE_INVALID_TIME");
     let noted = mark(&school.instructor, &class, &booking, json!({ "status": "not_recorded", "notes": "x" })).await;
-    assert_eq!(noted.gives(200)["notes"], "x");
+    assert_eq!(noted.expect_data(200)["notes"], "x");
 }
 
 // ATT-2 and ATT-3.
@@ -245,7 +247,7 @@ async fn the_list_of_a_class_counts_its_marks() {
     let path = format!("/api/attendance/schedule/{class}");
     let stranger = school.host.user("instructor").await;
     let empty = stranger.api.get(&path).await;
-    assert_has_keys(empty.gives(200), "schedule attendees total_enrolled total_attended summary");
+    assert_has_keys(empty.expect_data(200), "schedule attendees total_enrolled total_attended summary");
     let nobody = json!({ "present": 0, "absent": 0, "excused": 0, "not_recorded": 0 });
     assert_eq!((&empty.data()["attendees"], &empty.data()["summary"]), (&json!([]), &nobody));
     assert_eq!((&empty.data()["total_enrolled"], &empty.data()["total_attended"]), (&json!(0), &json!(0)));
@@ -258,10 +260,10 @@ async fn the_list_of_a_class_counts_its_marks() {
         ("Cecilia", "excused"),
     ] {
         let booking = school.host.booking(&school.course, "confirmed", name).await;
-        seat(&school.admin, &class, &booking, json!({ "status": status })).await.gives(201);
+        seat(&school.admin, &class, &booking, json!({ "status": status })).await.expect_data(201);
     }
     let list = school.admin.api.get(&path).await;
-    let data = list.gives(200);
+    let data = list.expect_data(200);
     let schedule = json!({
         "id": class, "course_title": "Piano", "start_time": school.time(-30), "end_time": school.time(30),
     });
@@ -272,7 +274,12 @@ async fn the_list_of_a_class_counts_its_marks() {
     assert_has_keys(&attendees[0], ATTENDANCE);
     let names: Vec<_> = attendees.iter().filter_map(|attendee| attendee["student_name"].as_str()).collect();
     assert_eq!(names, ["Anna", "Bruno", "Cecilia", "Dora", "Emil"]);
-    school.admin.api.get(&format!("/api/attendance/schedule/{}", nothing())).await.fails(404, "SCHEDULE_NOT_FOUND");
+    school
+        .admin
+        .api
+        .get(&format!("/api/attendance/schedule/{}", unknown_id()))
+        .await
+        .expect_error(404, "SCHEDULE_NOT_FOUND");
 }
 
 #[tokio::test]
@@ -281,7 +288,7 @@ async fn the_record_of_a_booking_has_a_rate_and_instructors_see_only_their_part(
     let booking = school.booking().await;
     let path = format!("/api/attendance/booking/{booking}");
     let empty = school.admin.api.get(&path).await;
-    assert_has_keys(empty.gives(200), "booking_id records summary");
+    assert_has_keys(empty.expect_data(200), "booking_id records summary");
     assert_eq!(empty.data()["records"], json!([]));
     let summary = json!({
         "total_classes": 0, "attended": 0, "absent": 0, "excused": 0, "not_recorded": 0, "attendance_rate": null,
@@ -291,12 +298,12 @@ async fn the_record_of_a_booking_has_a_rate_and_instructors_see_only_their_part(
     let mut classes = Vec::new();
     for (hours, status) in [(-1, "excused"), (-9, "present"), (-5, "absent"), (-3, "not_recorded"), (-7, "present")] {
         let class = school.class_row(hours * HOUR, 5).await;
-        seat(&school.admin, &class, &booking, json!({ "status": status })).await.gives(201);
+        seat(&school.admin, &class, &booking, json!({ "status": status })).await.expect_data(201);
         classes.push((hours, class));
     }
     classes.sort_unstable();
     let answer = school.admin.api.get(&path).await;
-    let data = answer.gives(200);
+    let data = answer.expect_data(200);
     assert_eq!(data["booking_id"], booking);
     let records = data["records"].as_array().expect("a list");
     assert_has_keys(&records[0], &format!("{ATTENDANCE} schedule"));
@@ -316,7 +323,7 @@ async fn the_record_of_a_booking_has_a_rate_and_instructors_see_only_their_part(
     // An instructor counts only classes of their own.
     let stranger = school.host.user("instructor").await;
     let theirs = stranger.api.get(&path).await;
-    assert_eq!((&theirs.gives(200)["records"], &theirs.data()["summary"]), (&json!([]), &summary));
+    assert_eq!((&theirs.expect_data(200)["records"], &theirs.data()["summary"]), (&json!([]), &summary));
     let statement = "update course.class_schedules set instructor_id = $1::uuid where id = $2::uuid";
     school.host.run(statement, &[&stranger.id, &found[0]]).await;
     let theirs = stranger.api.get(&path).await;
@@ -326,6 +333,11 @@ async fn the_record_of_a_booking_has_a_rate_and_instructors_see_only_their_part(
     assert_eq!(mine.data()["records"].as_array().expect("a list").len(), 4);
     assert_eq!(mine.data()["summary"]["attendance_rate"].as_f64(), Some(0.5));
 
-    school.admin.api.get(&format!("/api/attendance/booking/{}", nothing())).await.fails(404, "NOT_FOUND");
-    school.instructor.api.get(&format!("/api/attendance/booking/{}", nothing())).await.fails(404, "NOT_FOUND");
+    school.admin.api.get(&format!("/api/attendance/booking/{}", unknown_id())).await.expect_error(404, "NOT_FOUND");
+    school
+        .instructor
+        .api
+        .get(&format!("/api/attendance/booking/{}", unknown_id()))
+        .await
+        .expect_error(404, "NOT_FOUND");
 }

@@ -2,8 +2,8 @@
 //! in which a token can be wrong.
 
 use crate::harness::{
-    ACCESS_SECRET, Api, Expect, Host, PASSWORD, REFRESH_SECRET, SERVICE_SECRET, User, assert_has_keys, is_time,
-    nothing, redis, setup, shared, unique, until, with, without,
+    ACCESS_SECRET, Api, Expect, Host, PASSWORD, REFRESH_SECRET, SERVICE_SECRET, User, assert_has_keys, is_time, redis,
+    setup, shared, unique, unknown_id, until, with, without,
 };
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use chrono::Utc;
@@ -56,7 +56,7 @@ async fn refresh(host: &Host, token: &str) -> crate::harness::Answer {
 /// Exchanges a token for the next pair: access, refresh.
 async fn rotated(host: &Host, token: &str) -> (String, String) {
     let answer = refresh(host, token).await;
-    let data = answer.gives(200);
+    let data = answer.expect_data(200);
     (text(&data["accessToken"]), text(&data["refreshToken"]))
 }
 
@@ -83,7 +83,7 @@ async fn a_login_answers_the_user_and_both_tokens() {
     let user = host.user("student").await;
     let api = host.api().with_header("user-agent", &"agent ".repeat(100));
     let answer = log_in(&api, &user.email, PASSWORD).await;
-    let data = answer.gives(200);
+    let data = answer.expect_data(200);
     assert_has_keys(data, "accessToken refreshToken user");
     assert_has_keys(&data["user"], USER);
     assert_eq!(data["user"]["id"], user.id);
@@ -141,7 +141,7 @@ async fn an_email_is_compared_without_case_and_returned_as_it_was_sent() {
     let host = shared();
     let user = host.user("student").await;
     let answer = log_in(&host.api(), &format!("  {}  ", user.email.to_uppercase()), PASSWORD).await;
-    assert_eq!(answer.gives(200)["user"]["email"], user.email);
+    assert_eq!(answer.expect_data(200)["user"]["email"], user.email);
 }
 
 #[tokio::test]
@@ -162,7 +162,7 @@ async fn all_failed_logins_have_one_answer() {
     ];
     for (what, email, password) in attempts {
         let answer = log_in(&host.api(), email, password).await;
-        let error = answer.fails(401, "AUTH_INVALID_CREDENTIALS");
+        let error = answer.expect_error(401, "AUTH_INVALID_CREDENTIALS");
         assert_eq!(error["message"], "Invalid email or password", "{what}");
         assert!(error.get("details").is_none(), "{what}");
     }
@@ -196,7 +196,7 @@ async fn the_fields_of_a_login_are_validated() {
         assert!(status == 400 || status == 401, "{status}");
     }
     let detail = api.post("/api/auth/login", json!({ "email": "x", "password": "y" })).await;
-    let detail = &detail.fails(400, "VALIDATION_ERROR")["details"][0];
+    let detail = &detail.expect_error(400, "VALIDATION_ERROR")["details"][0];
     assert_has_keys(detail, "path field code message");
     assert_eq!(detail["path"], json!(["email"]));
 }
@@ -207,8 +207,8 @@ async fn a_bcrypt_hash_of_an_imported_user_is_good_for_login() {
     let user = host.user("instructor").await;
     let hash = bcrypt::hash("Imported-1", 4).expect("a hash");
     host.run("update public.users set password_hash = $1 where id = $2::uuid", &[&hash, &user.id]).await;
-    log_in(&host.api(), &user.email, "Imported-1").await.gives(200);
-    log_in(&host.api(), &user.email, PASSWORD).await.fails(401, "AUTH_INVALID_CREDENTIALS");
+    log_in(&host.api(), &user.email, "Imported-1").await.expect_data(200);
+    log_in(&host.api(), &user.email, PASSWORD).await.expect_error(401, "AUTH_INVALID_CREDENTIALS");
 }
 
 #[tokio::test]
@@ -217,9 +217,9 @@ async fn devices_have_sessions_of_their_own() {
     let one = host.user("student").await;
     let two = host.login(&one.email).await;
     assert_ne!(sid(&one), sid(&two));
-    one.api.send(Method::POST, "/api/auth/logout", None).await.acknowledges();
-    me(host, &one.access).await.fails(401, "AUTH_INVALID_TOKEN");
-    me(host, &two.access).await.gives(200);
+    one.api.send(Method::POST, "/api/auth/logout", None).await.expect_acknowledgement();
+    me(host, &one.access).await.expect_error(401, "AUTH_INVALID_TOKEN");
+    me(host, &two.access).await.expect_data(200);
     rotated(host, &two.refresh).await;
 }
 
@@ -230,14 +230,14 @@ async fn me_is_read_fresh_from_the_table() {
     let host = shared();
     let user = host.user("instructor").await;
     let answer = user.api.get("/api/auth/me").await;
-    assert_has_keys(answer.gives(200), USER);
+    assert_has_keys(answer.expect_data(200), USER);
     assert_eq!(answer.data()["id"], user.id);
     let statement =
         "update public.users set full_name = 'New Name', phone_number = '+62 1', avatar_url = 'https://x.y/z',
             wa_number = '+62812345678', address = 'here' where id = $1::uuid";
     host.run(statement, &[&user.id]).await;
     let answer = user.api.get("/api/auth/me").await;
-    assert_has_keys(answer.gives(200), USER);
+    assert_has_keys(answer.expect_data(200), USER);
     let found = ["full_name", "phone_number", "avatar_url"].map(|name| answer.data()[name].as_str().expect("a text"));
     assert_eq!(found, ["New Name", "+62 1", "https://x.y/z"]);
 }
@@ -260,11 +260,11 @@ async fn the_first_registration_makes_an_admin_and_later_ones_need_one() {
         &registration("First@Example.org"),
         json!({
             "phone_number": " +62 21 555 ", "preferred_instruments": ["piano"], "experience_level": "beginner",
-            "learning_goal": "none", "id": nothing(), "email_verified": true, "auth_provider": "firebase",
+            "learning_goal": "none", "id": unknown_id(), "email_verified": true, "auth_provider": "firebase",
         }),
     );
     let answer = api.post("/api/auth/register", body).await;
-    let data = answer.gives(201);
+    let data = answer.expect_data(201);
     assert_eq!(answer.header("deprecation"), "true");
     assert_has_keys(data, "accessToken refreshToken user");
     assert_has_keys(&data["user"], USER);
@@ -273,7 +273,7 @@ async fn the_first_registration_makes_an_admin_and_later_ones_need_one() {
     assert_eq!(data["user"]["full_name"], "New Admin");
     assert_eq!(data["user"]["phone_number"], "+62 21 555");
     let admin = api.user_of(&answer.body);
-    me(&host, &admin.access).await.gives(200);
+    me(&host, &admin.access).await.expect_data(200);
     rotated(&host, &admin.refresh).await;
 
     let query = "select auth_provider, email_verified, password_hash like '$argon2id$%' as hashed, firebase_uid
@@ -297,16 +297,19 @@ async fn the_first_registration_makes_an_admin_and_later_ones_need_one() {
 
     // The guard goes before the body.
     for refused in [registration(&new_email()), json!({}), json!({ "email": "no" })] {
-        api.post("/api/auth/register", refused).await.fails(403, "AUTH_FORBIDDEN");
+        api.post("/api/auth/register", refused).await.expect_error(403, "AUTH_FORBIDDEN");
     }
     let student = host.user("student").await;
-    student.api.post("/api/auth/register", registration(&new_email())).await.fails(403, "AUTH_FORBIDDEN");
+    student.api.post("/api/auth/register", registration(&new_email())).await.expect_error(403, "AUTH_FORBIDDEN");
     let instructor = host.user("instructor").await;
-    instructor.api.post("/api/auth/register", registration(&new_email())).await.fails(403, "AUTH_FORBIDDEN");
-    api.with_token("x").post("/api/auth/register", registration(&new_email())).await.fails(403, "AUTH_FORBIDDEN");
+    instructor.api.post("/api/auth/register", registration(&new_email())).await.expect_error(403, "AUTH_FORBIDDEN");
+    api.with_token("x")
+        .post("/api/auth/register", registration(&new_email()))
+        .await
+        .expect_error(403, "AUTH_FORBIDDEN");
     let header = api.with_header("x-admin-registration-token", "");
-    header.post("/api/auth/register", registration(&new_email())).await.fails(403, "AUTH_FORBIDDEN");
-    admin.api.post("/api/auth/register", registration(&new_email())).await.gives(201);
+    header.post("/api/auth/register", registration(&new_email())).await.expect_error(403, "AUTH_FORBIDDEN");
+    admin.api.post("/api/auth/register", registration(&new_email())).await.expect_data(201);
 }
 
 #[tokio::test]
@@ -317,19 +320,19 @@ async fn the_operators_registration_token_replaces_the_bootstrap() {
         let api = api.with_header("x-admin-registration-token", token);
         api.post("/api/auth/register", registration(&new_email())).await
     };
-    api.post("/api/auth/register", registration(&new_email())).await.fails(403, "AUTH_FORBIDDEN");
+    api.post("/api/auth/register", registration(&new_email())).await.expect_error(403, "AUTH_FORBIDDEN");
     for wrong in ["", "a-token-of-the-operato", "a-token-of-the-operator2", "A-token-of-the-operator"] {
-        register(wrong).await.fails(403, "AUTH_FORBIDDEN");
+        register(wrong).await.expect_error(403, "AUTH_FORBIDDEN");
     }
-    register("a-token-of-the-operator").await.gives(201);
-    register("a-token-of-the-operator").await.gives(201);
+    register("a-token-of-the-operator").await.expect_data(201);
+    register("a-token-of-the-operator").await.expect_data(201);
 }
 
 #[tokio::test]
 async fn open_registration_is_open() {
     let host = Host::start(setup().set("ALLOW_OPEN_ADMIN_REGISTRATION", "true"));
-    host.api().post("/api/auth/register", registration(&new_email())).await.gives(201);
-    host.api().post("/api/auth/register", registration(&new_email())).await.gives(201);
+    host.api().post("/api/auth/register", registration(&new_email())).await.expect_data(201);
+    host.api().post("/api/auth/register", registration(&new_email())).await.expect_data(201);
 }
 
 #[tokio::test]
@@ -362,10 +365,10 @@ async fn the_fields_of_a_registration_are_validated() {
         "full_name": "ü".repeat(255), "phone_number": null, "password": format!("Aa1{}", "x".repeat(125)),
     });
     let answer = admin.api.post("/api/auth/register", with(&good, longest)).await;
-    assert_eq!(answer.gives(201)["user"]["phone_number"], Value::Null);
+    assert_eq!(answer.expect_data(201)["user"]["phone_number"], Value::Null);
     // Not a byte of the address is wasted: 255 are good.
     let address = format!("{}@{}.example.org", unique("a").replace(' ', ""), "b".repeat(63));
-    admin.api.post("/api/auth/register", registration(&address)).await.gives(201);
+    admin.api.post("/api/auth/register", registration(&address)).await.expect_data(201);
 }
 
 #[tokio::test]
@@ -384,7 +387,7 @@ async fn a_weak_password_is_told_what_it_lacks() {
         ("ÄÖÜäöü١٢٣", 3),
     ] {
         let answer = register(json!({ "password": password })).await;
-        let details = &answer.fails(400, "VALIDATION_PASSWORD_WEAK")["details"];
+        let details = &answer.expect_error(400, "VALIDATION_PASSWORD_WEAK")["details"];
         let details = details.as_array().expect("a list");
         assert!(details.iter().all(Value::is_string), "{details:?}");
         assert_eq!(details.len(), lacks, "{password}: {details:?}");
@@ -392,7 +395,7 @@ async fn a_weak_password_is_told_what_it_lacks() {
     // Only told when all the rest is good.
     let answer = register(json!({ "password": "weak", "full_name": "x" })).await;
     assert!(answer.problems().contains(&"full_name too_small".to_owned()));
-    register(json!({ "password": "Eight-8c" })).await.gives(201);
+    register(json!({ "password": "Eight-8c" })).await.expect_data(201);
 }
 
 #[tokio::test]
@@ -400,21 +403,21 @@ async fn a_password_is_never_trimmed() {
     let host = shared();
     let (admin, email) = (host.admin().await, new_email());
     let body = with(&registration(&email), json!({ "password": " Passw0rd with spaces " }));
-    admin.api.post("/api/auth/register", body).await.gives(201);
-    log_in(&host.api(), &email, "Passw0rd with spaces").await.fails(401, "AUTH_INVALID_CREDENTIALS");
-    log_in(&host.api(), &email, " Passw0rd with spaces ").await.gives(200);
+    admin.api.post("/api/auth/register", body).await.expect_data(201);
+    log_in(&host.api(), &email, "Passw0rd with spaces").await.expect_error(401, "AUTH_INVALID_CREDENTIALS");
+    log_in(&host.api(), &email, " Passw0rd with spaces ").await.expect_data(200);
 }
 
 #[tokio::test]
 async fn an_email_belongs_to_one_user_whatever_its_case() {
     let host = shared();
     let (admin, email) = (host.admin().await, new_email());
-    admin.api.post("/api/auth/register", registration(&email)).await.gives(201);
+    admin.api.post("/api/auth/register", registration(&email)).await.expect_data(201);
     let again = admin.api.post("/api/auth/register", registration(&email.to_uppercase())).await;
-    assert_eq!(again.fails(409, "DB_DUPLICATE_ENTRY")["details"]["field"], "email");
+    assert_eq!(again.expect_error(409, "DB_DUPLICATE_ENTRY")["details"]["field"], "email");
     // A deleted user frees the address.
     assert_eq!(host.run("update public.users set deleted_at = now() where email = $1::citext", &[&email]).await, 1);
-    admin.api.post("/api/auth/register", registration(&email)).await.gives(201);
+    admin.api.post("/api/auth/register", registration(&email)).await.expect_data(201);
 }
 
 // Refresh.
@@ -424,7 +427,7 @@ async fn a_refresh_rotates_the_token_and_keeps_the_session() {
     let host = shared();
     let user = host.user("student").await;
     let answer = refresh(host, &user.refresh).await;
-    let data = answer.gives(200);
+    let data = answer.expect_data(200);
     assert_has_keys(data, "accessToken refreshToken");
     let (access, next) = (text(&data["accessToken"]), text(&data["refreshToken"]));
     assert!(access != user.access && next != user.refresh);
@@ -439,8 +442,8 @@ async fn a_refresh_rotates_the_token_and_keeps_the_session() {
     assert!(row["rotated_at"].is_string());
     assert_eq!(row["expires_at"], claims(&next)["exp"]);
     // The access token before lives out its fifteen minutes.
-    me(host, &user.access).await.gives(200);
-    me(host, &access).await.gives(200);
+    me(host, &user.access).await.expect_data(200);
+    me(host, &access).await.expect_data(200);
     rotated(host, &next).await;
 }
 
@@ -465,11 +468,11 @@ async fn a_rotated_token_after_its_grace_ends_the_session_and_no_other() {
     let other = host.login(&user.email).await;
     let (access, next) = rotated(host, &user.refresh).await;
     end_grace(host, &sid(&user)).await;
-    refresh(host, &user.refresh).await.fails(401, "AUTH_INVALID_TOKEN");
-    refresh(host, &next).await.fails(401, "AUTH_INVALID_TOKEN");
-    me(host, &access).await.fails(401, "AUTH_INVALID_TOKEN");
-    me(host, &user.access).await.fails(401, "AUTH_INVALID_TOKEN");
-    me(host, &other.access).await.gives(200);
+    refresh(host, &user.refresh).await.expect_error(401, "AUTH_INVALID_TOKEN");
+    refresh(host, &next).await.expect_error(401, "AUTH_INVALID_TOKEN");
+    me(host, &access).await.expect_error(401, "AUTH_INVALID_TOKEN");
+    me(host, &user.access).await.expect_error(401, "AUTH_INVALID_TOKEN");
+    me(host, &other.access).await.expect_data(200);
     rotated(host, &other.refresh).await;
 }
 
@@ -479,19 +482,19 @@ async fn a_token_older_than_the_previous_one_has_no_grace() {
     let user = host.user("student").await;
     let (_, second) = rotated(host, &user.refresh).await;
     let (access, third) = rotated(host, &second).await;
-    refresh(host, &user.refresh).await.fails(401, "AUTH_INVALID_TOKEN");
-    refresh(host, &third).await.fails(401, "AUTH_INVALID_TOKEN");
-    me(host, &access).await.fails(401, "AUTH_INVALID_TOKEN");
+    refresh(host, &user.refresh).await.expect_error(401, "AUTH_INVALID_TOKEN");
+    refresh(host, &third).await.expect_error(401, "AUTH_INVALID_TOKEN");
+    me(host, &access).await.expect_error(401, "AUTH_INVALID_TOKEN");
 }
 
 #[tokio::test]
 async fn a_well_signed_token_that_was_never_issued_counts_as_reuse() {
     let host = shared();
     let user = host.user("student").await;
-    let forged = hs256(&with(&claims(&user.refresh), json!({ "jti": nothing() })), REFRESH_SECRET);
-    refresh(host, &forged).await.fails(401, "AUTH_INVALID_TOKEN");
-    refresh(host, &user.refresh).await.fails(401, "AUTH_INVALID_TOKEN");
-    me(host, &user.access).await.fails(401, "AUTH_INVALID_TOKEN");
+    let forged = hs256(&with(&claims(&user.refresh), json!({ "jti": unknown_id() })), REFRESH_SECRET);
+    refresh(host, &forged).await.expect_error(401, "AUTH_INVALID_TOKEN");
+    refresh(host, &user.refresh).await.expect_error(401, "AUTH_INVALID_TOKEN");
+    me(host, &user.access).await.expect_error(401, "AUTH_INVALID_TOKEN");
 }
 
 #[tokio::test]
@@ -504,8 +507,8 @@ async fn a_refresh_takes_the_claims_from_the_current_row() {
     assert_eq!((&claims(&access)["email"], &claims(&next)["email"]), (&json!(email), &json!(email)));
     // Another pair would come out now: the repeat is refused, nothing revoked.
     host.run("update public.users set email = $1::citext where id = $2::uuid", &[&user.email, &user.id]).await;
-    refresh(host, &user.refresh).await.fails(401, "AUTH_INVALID_TOKEN");
-    me(host, &access).await.gives(200);
+    refresh(host, &user.refresh).await.expect_error(401, "AUTH_INVALID_TOKEN");
+    me(host, &access).await.expect_data(200);
     rotated(host, &next).await;
 }
 
@@ -514,7 +517,7 @@ async fn a_session_past_its_end_is_not_refreshed() {
     let host = shared();
     let user = host.user("student").await;
     host.run("update public.refresh_sessions set expires_at = now() where id = $1::uuid", &[&sid(&user)]).await;
-    refresh(host, &user.refresh).await.fails(401, "AUTH_INVALID_TOKEN");
+    refresh(host, &user.refresh).await.expect_error(401, "AUTH_INVALID_TOKEN");
 }
 
 #[tokio::test]
@@ -539,12 +542,16 @@ async fn refresh_tokens_that_are_wrong_are_refused() {
         ("no session", hs256(&without(&good, "sid"), REFRESH_SECRET), "AUTH_INVALID_TOKEN"),
         ("no user", hs256(&without(&good, "userId"), REFRESH_SECRET), "AUTH_INVALID_TOKEN"),
         ("no end", hs256(&without(&good, "exp"), REFRESH_SECRET), "AUTH_INVALID_TOKEN"),
-        ("an unknown session", forge(json!({ "sid": nothing() })), "AUTH_INVALID_TOKEN"),
+        ("an unknown session", forge(json!({ "sid": unknown_id() })), "AUTH_INVALID_TOKEN"),
         ("the session of somebody else", forge(json!({ "sid": sid(&other) })), "AUTH_INVALID_TOKEN"),
-        ("an unknown user", forge(json!({ "userId": nothing() })), "AUTH_UNAUTHORIZED"),
-        ("an unknown user and session", forge(json!({ "userId": nothing(), "sid": nothing() })), "AUTH_UNAUTHORIZED"),
+        ("an unknown user", forge(json!({ "userId": unknown_id() })), "AUTH_UNAUTHORIZED"),
+        (
+            "an unknown user and session",
+            forge(json!({ "userId": unknown_id(), "sid": unknown_id() })),
+            "AUTH_UNAUTHORIZED",
+        ),
         ("expired", forge(json!({ "exp": past })), "AUTH_TOKEN_EXPIRED"),
-        ("expired, of an unknown user", forge(json!({ "exp": past, "userId": nothing() })), "AUTH_TOKEN_EXPIRED"),
+        ("expired, of an unknown user", forge(json!({ "exp": past, "userId": unknown_id() })), "AUTH_TOKEN_EXPIRED"),
         ("expired and of another issuer", forge(json!({ "exp": past, "iss": "shema" })), "AUTH_INVALID_TOKEN"),
     ] {
         let answer = refresh(host, &token).await;
@@ -575,15 +582,15 @@ async fn a_logout_ends_the_session_for_good() {
     let user = host.user("student").await;
     let (access, next) = rotated(host, &user.refresh).await;
     let answer = user.api.send(Method::POST, "/api/auth/logout", None).await;
-    assert_has_keys(answer.acknowledges(), "message");
+    assert_has_keys(answer.expect_acknowledgement(), "message");
     assert_eq!(answer.data()["message"], "Logged out successfully");
     for token in [&user.access, &access] {
-        me(host, token).await.fails(401, "AUTH_INVALID_TOKEN");
+        me(host, token).await.expect_error(401, "AUTH_INVALID_TOKEN");
     }
     for token in [&user.refresh, &next] {
-        refresh(host, token).await.fails(401, "AUTH_INVALID_TOKEN");
+        refresh(host, token).await.expect_error(401, "AUTH_INVALID_TOKEN");
     }
-    user.api.send(Method::POST, "/api/auth/logout", None).await.fails(401, "AUTH_INVALID_TOKEN");
+    user.api.send(Method::POST, "/api/auth/logout", None).await.expect_error(401, "AUTH_INVALID_TOKEN");
 }
 
 #[tokio::test]
@@ -592,31 +599,31 @@ async fn a_logout_takes_an_optional_refresh_token() {
     let logout = async |user: &User, body: Value| user.api.post("/api/auth/logout", body).await;
 
     let user = host.user("student").await;
-    logout(&user, json!({})).await.acknowledges();
+    logout(&user, json!({})).await.expect_acknowledgement();
     let user = host.login(&user.email).await;
-    logout(&user, json!({ "refreshToken": null })).await.acknowledges();
+    logout(&user, json!({ "refreshToken": null })).await.expect_acknowledgement();
     let user = host.login(&user.email).await;
-    logout(&user, json!({ "refreshToken": user.refresh })).await.acknowledges();
+    logout(&user, json!({ "refreshToken": user.refresh })).await.expect_acknowledgement();
     let user = host.login(&user.email).await;
-    logout(&user, json!({ "refreshToken": "malformed" })).await.acknowledges();
+    logout(&user, json!({ "refreshToken": "malformed" })).await.expect_acknowledgement();
     let user = host.login(&user.email).await;
     let past = json!({ "exp": Utc::now().timestamp() - 1 });
     let expired = hs256(&with(&claims(&user.refresh), past), REFRESH_SECRET);
-    logout(&user, json!({ "refreshToken": expired })).await.acknowledges();
-    me(host, &user.access).await.fails(401, "AUTH_INVALID_TOKEN");
+    logout(&user, json!({ "refreshToken": expired })).await.expect_acknowledgement();
+    me(host, &user.access).await.expect_error(401, "AUTH_INVALID_TOKEN");
 
     let user = host.login(&user.email).await;
     assert_eq!(logout(&user, json!({ "refreshToken": 5 })).await.problems(), ["refreshToken invalid_type"]);
     assert_eq!(logout(&user, json!([])).await.problems(), [" invalid_type"]);
-    me(host, &user.access).await.gives(200);
+    me(host, &user.access).await.expect_data(200);
 
     // Another session of the caller goes as well, a third one stays.
     let (two, three) = (host.login(&user.email).await, host.login(&user.email).await);
-    logout(&user, json!({ "refreshToken": two.refresh })).await.acknowledges();
-    me(host, &user.access).await.fails(401, "AUTH_INVALID_TOKEN");
-    me(host, &two.access).await.fails(401, "AUTH_INVALID_TOKEN");
-    refresh(host, &two.refresh).await.fails(401, "AUTH_INVALID_TOKEN");
-    me(host, &three.access).await.gives(200);
+    logout(&user, json!({ "refreshToken": two.refresh })).await.expect_acknowledgement();
+    me(host, &user.access).await.expect_error(401, "AUTH_INVALID_TOKEN");
+    me(host, &two.access).await.expect_error(401, "AUTH_INVALID_TOKEN");
+    refresh(host, &two.refresh).await.expect_error(401, "AUTH_INVALID_TOKEN");
+    me(host, &three.access).await.expect_data(200);
 }
 
 #[tokio::test]
@@ -624,9 +631,9 @@ async fn nobody_logs_out_somebody_else() {
     let host = shared();
     let (user, other) = (host.user("student").await, host.user("student").await);
     let answer = user.api.post("/api/auth/logout", json!({ "refreshToken": other.refresh })).await;
-    answer.fails(403, "AUTH_FORBIDDEN");
+    answer.expect_error(403, "AUTH_FORBIDDEN");
     for user in [&user, &other] {
-        me(host, &user.access).await.gives(200);
+        me(host, &user.access).await.expect_data(200);
         rotated(host, &user.refresh).await;
     }
 }
@@ -706,7 +713,7 @@ async fn every_wrong_access_token_is_refused_with_its_code() {
             format!("Bearer {}", hs256(&with(&without(&good, "role"), json!({ "exp": past })), ACCESS_SECRET)),
             "AUTH_TOKEN_EXPIRED",
         ),
-        ("expired, of an unknown user", forge(json!({ "exp": past, "userId": nothing() })), "AUTH_TOKEN_EXPIRED"),
+        ("expired, of an unknown user", forge(json!({ "exp": past, "userId": unknown_id() })), "AUTH_TOKEN_EXPIRED"),
         ("expired and of another issuer", forge(json!({ "exp": past, "iss": "shema" })), invalid),
         ("expired and for another audience", forge(json!({ "exp": past, "aud": "admin" })), invalid),
         (
@@ -721,14 +728,18 @@ async fn every_wrong_access_token_is_refused_with_its_code() {
         ("no session", lacking(&["sid"]), invalid),
         ("a user that is not an id", forge(json!({ "userId": "1 or 1=1" })), invalid),
         ("a session that is not an id", forge(json!({ "sid": "x" })), invalid),
-        ("an unknown user", forge(json!({ "userId": nothing() })), "AUTH_UNAUTHORIZED"),
-        ("an unknown user and session", forge(json!({ "userId": nothing(), "sid": nothing() })), "AUTH_UNAUTHORIZED"),
-        ("an unknown session", forge(json!({ "sid": nothing() })), invalid),
+        ("an unknown user", forge(json!({ "userId": unknown_id() })), "AUTH_UNAUTHORIZED"),
+        (
+            "an unknown user and session",
+            forge(json!({ "userId": unknown_id(), "sid": unknown_id() })),
+            "AUTH_UNAUTHORIZED",
+        ),
+        ("an unknown session", forge(json!({ "sid": unknown_id() })), invalid),
         ("somebody else's session", forge(json!({ "sid": sid(&other) })), invalid),
         ("somebody else with one's own session", forge(json!({ "userId": other.id })), invalid),
     ];
     let ask = async |header: &str| host.api().with_header("authorization", header).get("/api/auth/me").await;
-    ask(&forge(json!({}))).await.gives(200);
+    ask(&forge(json!({}))).await.expect_data(200);
     for (what, header, code) in &cases {
         let answer = ask(header).await;
         assert_eq!(
@@ -738,8 +749,8 @@ async fn every_wrong_access_token_is_refused_with_its_code() {
             answer.text
         );
     }
-    host.api().get("/api/auth/me").await.fails(401, "AUTH_MISSING_TOKEN");
-    user.api.get("/api/auth/me").await.gives(200);
+    host.api().get("/api/auth/me").await.expect_error(401, "AUTH_MISSING_TOKEN");
+    user.api.get("/api/auth/me").await.expect_data(200);
 }
 
 #[tokio::test]
@@ -747,33 +758,33 @@ async fn a_revoked_session_refuses_its_tokens() {
     let host = shared();
     let user = host.user("student").await;
     host.run("update public.refresh_sessions set revoked_at = now() where id = $1::uuid", &[&sid(&user)]).await;
-    me(host, &user.access).await.fails(401, "AUTH_INVALID_TOKEN");
-    refresh(host, &user.refresh).await.fails(401, "AUTH_INVALID_TOKEN");
+    me(host, &user.access).await.expect_error(401, "AUTH_INVALID_TOKEN");
+    refresh(host, &user.refresh).await.expect_error(401, "AUTH_INVALID_TOKEN");
 }
 
 #[tokio::test]
 async fn a_deleted_user_is_nobody_at_once() {
     let host = shared();
     let user = host.user("student").await;
-    me(host, &user.access).await.gives(200);
+    me(host, &user.access).await.expect_data(200);
     host.run("update public.users set deleted_at = now() where id = $1::uuid", &[&user.id]).await;
     // Deletion revokes the sessions, too, but the user is judged first.
-    me(host, &user.access).await.fails(401, "AUTH_UNAUTHORIZED");
-    refresh(host, &user.refresh).await.fails(401, "AUTH_UNAUTHORIZED");
-    log_in(&host.api(), &user.email, PASSWORD).await.fails(401, "AUTH_INVALID_CREDENTIALS");
+    me(host, &user.access).await.expect_error(401, "AUTH_UNAUTHORIZED");
+    refresh(host, &user.refresh).await.expect_error(401, "AUTH_UNAUTHORIZED");
+    log_in(&host.api(), &user.email, PASSWORD).await.expect_error(401, "AUTH_INVALID_CREDENTIALS");
 }
 
 #[tokio::test]
 async fn a_new_role_ends_refreshing_but_not_the_token_in_hand() {
     let host = shared();
     let user = host.user("student").await;
-    user.api.post("/api/courses", json!({})).await.fails(403, "AUTH_FORBIDDEN");
+    user.api.post("/api/courses", json!({})).await.expect_error(403, "AUTH_FORBIDDEN");
     host.run("update public.users set role = 'instructor' where id = $1::uuid", &[&user.id]).await;
-    user.api.post("/api/courses", json!({})).await.fails(400, "VALIDATION_ERROR");
-    assert_eq!(me(host, &user.access).await.gives(200)["role"], "instructor");
-    refresh(host, &user.refresh).await.fails(401, "AUTH_INVALID_TOKEN");
+    user.api.post("/api/courses", json!({})).await.expect_error(400, "VALIDATION_ERROR");
+    assert_eq!(me(host, &user.access).await.expect_data(200)["role"], "instructor");
+    refresh(host, &user.refresh).await.expect_error(401, "AUTH_INVALID_TOKEN");
     host.run("update public.users set role = 'student' where id = $1::uuid", &[&user.id]).await;
-    user.api.post("/api/courses", json!({})).await.fails(403, "AUTH_FORBIDDEN");
+    user.api.post("/api/courses", json!({})).await.expect_error(403, "AUTH_FORBIDDEN");
 }
 
 #[tokio::test]
@@ -783,8 +794,8 @@ async fn the_role_in_a_token_gives_nothing() {
     for role in ["admin", "instructor", "superuser"] {
         let token = hs256(&with(&claims(&user.access), json!({ "role": role })), ACCESS_SECRET);
         let api = host.api().with_token(&token);
-        assert_eq!(api.get("/api/auth/me").await.gives(200)["role"], "student");
-        api.post("/api/rooms", json!({})).await.fails(403, "AUTH_FORBIDDEN");
+        assert_eq!(api.get("/api/auth/me").await.expect_data(200)["role"], "student");
+        api.post("/api/rooms", json!({})).await.expect_error(403, "AUTH_FORBIDDEN");
         assert_eq!(api.get("/api/courses?limit=101").await.problems(), ["limit too_big"]);
     }
 }
@@ -793,14 +804,14 @@ async fn the_role_in_a_token_gives_nothing() {
 async fn where_a_token_is_optional_a_bad_one_makes_nobody() {
     let host = shared();
     let admin = host.admin().await;
-    admin.api.get("/api/courses?limit=1000").await.gives(200);
+    admin.api.get("/api/courses?limit=1000").await.expect_data(200);
     let forged = hs256(&claims(&admin.access), REFRESH_SECRET);
     for api in [host.api().with_token(&forged), host.api().with_header("authorization", "nonsense")] {
-        api.get("/api/courses").await.gives(200);
+        api.get("/api/courses").await.expect_data(200);
         assert_eq!(api.get("/api/courses?limit=1000").await.problems(), ["limit too_big"]);
         // Public ones do not look at it.
-        api.get(&format!("/api/courses/{}", nothing())).await.fails(404, "COURSE_NOT_FOUND");
-        log_in(&api, "admin@example.org", PASSWORD).await.gives(200);
+        api.get(&format!("/api/courses/{}", unknown_id())).await.expect_error(404, "COURSE_NOT_FOUND");
+        log_in(&api, "admin@example.org", PASSWORD).await.expect_data(200);
     }
 }
 
@@ -843,7 +854,7 @@ async fn redis_holds_copies_of_sessions_and_what_has_been_revoked() {
     assert!(week.contains(&ttl), "{ttl}");
     assert_eq!(keys.get(&blacklisted).await, None);
 
-    host.api().with_token(&access).send(Method::POST, "/api/auth/logout", None).await.acknowledges();
+    host.api().with_token(&access).send(Method::POST, "/api/auth/logout", None).await.expect_acknowledgement();
     assert_eq!(keys.get(&session).await, None);
     for key in [&blacklisted, &format!("blacklist:{}", sha256(&access))] {
         let (value, ttl) = keys.get(key).await.expect("an entry");
@@ -855,7 +866,7 @@ async fn redis_holds_copies_of_sessions_and_what_has_been_revoked() {
     let user = host.login(&user.email).await;
     rotated(&host, &user.refresh).await;
     end_grace(&host, &sid(&user)).await;
-    refresh(&host, &user.refresh).await.fails(401, "AUTH_INVALID_TOKEN");
+    refresh(&host, &user.refresh).await.expect_error(401, "AUTH_INVALID_TOKEN");
     assert_eq!(keys.get(&format!("refresh_token:{}:{}", user.id, sid(&user))).await, None);
     let (value, ttl) = keys.get(&format!("blacklist:session:{}", sid(&user))).await.expect("an entry");
     assert!(value == "1" && (840..=900).contains(&ttl), "{value} {ttl}");
@@ -875,10 +886,10 @@ async fn a_login_drops_the_cached_user_and_a_blacklisted_token_is_refused() {
     let other = host.login(&user.email).await;
     let entry = format!("cache-of-auth:blacklist:session:{}", sid(&other));
     let () = keys.connection.set_ex(&entry, "1", 900).await.expect("set");
-    me(&host, &other.access).await.fails(401, "AUTH_INVALID_TOKEN");
+    me(&host, &other.access).await.expect_error(401, "AUTH_INVALID_TOKEN");
     let entry = format!("cache-of-auth:blacklist:{}", sha256(&user.access));
     let () = keys.connection.set_ex(&entry, "1", 900).await.expect("set");
-    me(&host, &user.access).await.fails(401, "AUTH_INVALID_TOKEN");
+    me(&host, &user.access).await.expect_error(401, "AUTH_INVALID_TOKEN");
     rotated(&host, &user.refresh).await;
 }
 
@@ -890,7 +901,7 @@ async fn an_event_is_published_under_the_prefix() {
     channel.subscribe("events-of-auth:user.registered").await.expect("subscribed");
     let admin = host.api().first_admin().await;
     let mut messages = channel.on_message();
-    let message = tokio::time::timeout(crate::harness::PATIENCE, messages.next()).await.expect("in time");
+    let message = tokio::time::timeout(crate::harness::TIMEOUT, messages.next()).await.expect("in time");
     let payload: String = message.expect("a message").get_payload().expect("a text");
     let payload: Value = serde_json::from_str(&payload).expect("JSON");
     let events = host.events(&format!("user:{}", admin.id)).await;

@@ -1,8 +1,8 @@
 //! BKG-1, 2, 4 and 5: bookings are made and listed; keys, captcha, limits.
 
 use crate::harness::{
-    Answer, Api, Expect, Host, Redis, School, User, assert_has_keys, id_of, is_time, nothing, redis, setup, shared,
-    unique, until, with, without,
+    Answer, Api, Expect, Host, Redis, School, User, assert_has_keys, id_of, is_time, redis, setup, shared, unique,
+    unknown_id, until, with, without,
 };
 use axum::{Json, Router, extract::State, http::StatusCode, response::IntoResponse, routing::post};
 use chrono::{DateTime, Duration, Utc};
@@ -21,7 +21,7 @@ pub const REGISTER: &str = "/api/booking/register-course";
 const CREATE: &str = "/api/bookings/create";
 
 pub fn email() -> String {
-    format!("{}@example.org", nothing())
+    format!("{}@example.org", unknown_id())
 }
 
 /// What must be sent, and nothing more, by somebody new.
@@ -30,7 +30,7 @@ pub fn registration(course: &str) -> Value {
         "full_name": "Siti Rahma", "wa_number": "+628111222333", "email": email(), "course_id": course,
         "experience_level": "beginner", "preferred_days": ["saturday"],
         "preferred_time_range": { "start": "09:00", "end": "11:30" },
-        "consent": true, "captcha_token": "t", "idempotency_key": nothing(),
+        "consent": true, "captcha_token": "t", "idempotency_key": unknown_id(),
     })
 }
 
@@ -41,7 +41,7 @@ impl School<'_> {
 
     /// A pending booking by somebody new.
     pub async fn register(&self, changes: Value) -> Value {
-        self.try_register(changes).await.gives(201).clone()
+        self.try_register(changes).await.expect_data(201).clone()
     }
 
     /// Moves the end of a booking, in seconds from now.
@@ -52,7 +52,7 @@ impl School<'_> {
     }
 
     pub async fn status_of(&self, booking: &str) -> String {
-        self.host.text("select b.status::text from booking.bookings b where b.id = $1::uuid", &[booking]).await
+        self.host.query_text("select b.status::text from booking.bookings b where b.id = $1::uuid", &[booking]).await
     }
 
     /// How often each channel is named by the events of a key, in order.
@@ -92,13 +92,13 @@ async fn a_registration_is_a_booking_without_a_user() {
         "instrument_owned": false, "notes": " left-handed ", "referral_source": "tiktok",
         "first_choice_slot_id": slots[0].to_uppercase(), "second_choice_slot_id": slots[1],
         // Not the caller's to set.
-        "id": nothing(), "status": "confirmed", "user_id": school.admin.id, "expires_at": "2030-01-01T00:00:00Z",
+        "id": unknown_id(), "status": "confirmed", "user_id": school.admin.id, "expires_at": "2030-01-01T00:00:00Z",
         "registration_number": "REG-1", "confirmed_slot_id": slots[0],
     });
     let users = "select count(*) from public.users where email::text ilike 'siti.%'";
     let before = host.count(users).await;
     let answer = school.try_register(sent).await;
-    let booking = answer.gives(201);
+    let booking = answer.expect_data(201);
     assert_has_keys(booking, BOOKING);
     let number = booking["registration_number"].as_str().expect("a text").split('-').collect::<Vec<_>>();
     assert_eq!((number.len(), number[0], number[2].len()), (3, "REG", 6));
@@ -152,7 +152,7 @@ async fn what_is_not_sent_is_null_and_both_prefixes_lead_here() {
     let school = School::open(shared()).await;
     let body = registration(&school.course);
     let answer = shared().api().post("/api/bookings/register-course", body).await;
-    let booking = answer.gives(201);
+    let booking = answer.expect_data(201);
     for name in [
         "user_id",
         "time_preferences",
@@ -174,7 +174,7 @@ async fn what_is_not_sent_is_null_and_both_prefixes_lead_here() {
     school.register(null).await;
     // A token of whomever changes nothing.
     let body = registration(&school.course);
-    let booking = school.admin.api.post(REGISTER, body).await.gives(201).clone();
+    let booking = school.admin.api.post(REGISTER, body).await.expect_data(201).clone();
     assert_eq!(booking["user_id"], Value::Null);
 }
 
@@ -248,7 +248,7 @@ async fn the_fields_of_a_registration_are_validated() {
         assert_eq!(school.try_register(changes.clone()).await.problems(), [problem], "{changes}");
     }
     let detail = school.try_register(json!({ "preferred_time_range": range("x", "y") })).await;
-    let details = &detail.fails(400, "VALIDATION_ERROR")["details"];
+    let details = &detail.expect_error(400, "VALIDATION_ERROR")["details"];
     assert_eq!(details[0]["path"], json!(["preferred_time_range", "start"]));
     assert_eq!(details[1]["path"], json!(["preferred_time_range", "end"]));
     school
@@ -264,18 +264,18 @@ async fn the_fields_of_a_registration_are_validated() {
         let answer = host.api().finish(request, REGISTER).await.expect("an answer");
         assert_eq!(answer.problems().len(), 1, "{body}");
     }
-    host.api().get(REGISTER).await.fails(405, "METHOD_NOT_ALLOWED");
+    host.api().get(REGISTER).await.expect_error(405, "METHOD_NOT_ALLOWED");
 }
 
 #[tokio::test]
 async fn a_course_must_exist_and_be_active() {
     let school = School::open(shared()).await;
-    school.try_register(json!({ "course_id": nothing() })).await.fails(404, "COURSE_NOT_FOUND");
+    school.try_register(json!({ "course_id": unknown_id() })).await.expect_error(404, "COURSE_NOT_FOUND");
     let inactive = school.new_course(json!({ "is_active": false })).await;
-    school.try_register(json!({ "course_id": inactive })).await.fails(400, "COURSE_INACTIVE");
+    school.try_register(json!({ "course_id": inactive })).await.expect_error(400, "COURSE_INACTIVE");
     let student = shared().user("student").await;
-    student.api.post(CREATE, json!({ "course_id": nothing() })).await.fails(404, "COURSE_NOT_FOUND");
-    student.api.post(CREATE, json!({ "course_id": inactive })).await.fails(400, "COURSE_INACTIVE");
+    student.api.post(CREATE, json!({ "course_id": unknown_id() })).await.expect_error(404, "COURSE_NOT_FOUND");
+    student.api.post(CREATE, json!({ "course_id": inactive })).await.expect_error(400, "COURSE_INACTIVE");
 }
 
 #[tokio::test]
@@ -285,14 +285,14 @@ async fn choices_are_free_classes_of_the_course_to_come() {
     let good = [school.class_row(600, 1).await, school.class_row(700, 1).await];
     let past = school.class_row(-600, 1).await;
     let full = school.class_row(800, 1).await;
-    school.seat(&full, &school.booking().await).await.gives(201);
+    school.take_seat(&full, &school.booking().await).await.expect_data(201);
     let other = School::open(host).await.class_row(600, 1).await;
     let (first, second) = ("first_choice_slot_id", "second_choice_slot_id");
     let student = host.user("student").await;
     for (changes, fields) in [
         (json!({ second: good[0] }), vec![first]),
         (json!({ first: good[0], second: good[0] }), vec![second]),
-        (json!({ first: nothing() }), vec![first]),
+        (json!({ first: unknown_id() }), vec![first]),
         (json!({ first: past }), vec![first]),
         (json!({ first: full }), vec![first]),
         (json!({ first: other }), vec![first]),
@@ -303,7 +303,8 @@ async fn choices_are_free_classes_of_the_course_to_come() {
         let public = school.try_register(changes.clone()).await;
         let mine = student.api.post(CREATE, with(&json!({ "course_id": school.course }), changes.clone())).await;
         for answer in [public, mine] {
-            let details = answer.fails(400, "BOOKING_INVALID_SLOTS")["details"].as_array().expect("a list").clone();
+            let details =
+                answer.expect_error(400, "BOOKING_INVALID_SLOTS")["details"].as_array().expect("a list").clone();
             let found: Vec<_> = details.iter().map(|detail| detail["field"].as_str().expect("a field")).collect();
             assert_eq!(found, fields, "{changes}");
         }
@@ -322,12 +323,12 @@ async fn one_booking_of_an_email_may_wait_per_course() {
     let email = format!("a.{}", email());
     let first = school.register(json!({ "email": email })).await;
     let again = school.try_register(json!({ "email": email.to_uppercase() })).await;
-    again.fails(409, "PENDING_BOOKING_EXISTS");
+    again.expect_error(409, "PENDING_BOOKING_EXISTS");
     // Another course, and another address, though of the same mailbox.
     school.register(json!({ "email": email, "course_id": school.new_course(json!({})).await })).await;
     school.register(json!({ "email": email.replacen("a.", "a+b.", 1) })).await;
     let path = format!("/api/booking/{}/reject", id_of(&first));
-    school.admin.api.post(&path, json!({})).await.gives(200);
+    school.admin.api.post(&path, json!({})).await.expect_data(200);
     school.register(json!({ "email": email })).await;
 }
 
@@ -340,16 +341,16 @@ async fn three_bookings_of_an_email_may_wait_in_all() {
         let course = school.new_course(json!({})).await;
         bookings.push(school.register(json!({ "email": email, "course_id": course })).await);
     }
-    school.try_register(json!({ "email": email })).await.fails(409, "PENDING_BOOKING_LIMIT");
+    school.try_register(json!({ "email": email })).await.expect_error(409, "PENDING_BOOKING_LIMIT");
     // The course comes first.
     let same = school.try_register(json!({ "email": email, "course_id": bookings[0]["course_id"] })).await;
-    same.fails(409, "PENDING_BOOKING_EXISTS");
+    same.expect_error(409, "PENDING_BOOKING_EXISTS");
     school.let_expire(&id_of(&bookings[0]), 0).await;
     school.register(json!({ "email": email })).await;
     school
         .try_register(json!({ "email": email, "course_id": bookings[0]["course_id"] }))
         .await
-        .fails(409, "PENDING_BOOKING_LIMIT");
+        .expect_error(409, "PENDING_BOOKING_LIMIT");
 }
 
 #[tokio::test]
@@ -378,10 +379,10 @@ async fn the_operator_sets_how_long_and_how_many_bookings_wait() {
         let course = school.new_course(json!({})).await;
         let answer = school.try_register(json!({ "email": email, "course_id": course })).await;
         if number == 4 {
-            answer.fails(409, "PENDING_BOOKING_LIMIT");
+            answer.expect_error(409, "PENDING_BOOKING_LIMIT");
             break;
         }
-        let booking = answer.gives(201);
+        let booking = answer.expect_data(201);
         assert_eq!(instant(&booking["expires_at"]) - instant(&booking["created_at"]), Duration::hours(5));
     }
 }
@@ -435,11 +436,13 @@ async fn a_key_makes_one_booking() {
     let host = Host::start(setup().set("REDIS_PREFIX", "keys-of-booking:"));
     let school = School::open(&host).await;
     let mut keys = Keys::open("keys-of-booking:").await;
-    let key = nothing();
+    let key = unknown_id();
     let name = format!("course_registration:{key}");
 
     // What fails leaves the key free.
-    for changes in [json!({ "course_id": nothing() }), json!({ "email": "x" }), json!({ "schedule_id": nothing() })] {
+    for changes in
+        [json!({ "course_id": unknown_id() }), json!({ "email": "x" }), json!({ "schedule_id": unknown_id() })]
+    {
         let answer = school.try_register(with(&json!({ "idempotency_key": key }), changes)).await;
         assert!([400, 404].contains(&answer.status), "{}", answer.text);
         assert_eq!(keys.get(&name).await, None);
@@ -447,7 +450,7 @@ async fn a_key_makes_one_booking() {
     // One that runs is known by nothing but its key.
     keys.set(&name, r#"{"state":"running"}"#).await;
     let running = school.try_register(json!({ "idempotency_key": key })).await;
-    assert_eq!(running.fails(409, "DUPLICATE_REQUEST")["details"], json!({ "booking_id": null }));
+    assert_eq!(running.expect_error(409, "DUPLICATE_REQUEST")["details"], json!({ "booking_id": null }));
     keys.forget(&name).await;
 
     let id = id_of(&school.register(json!({ "idempotency_key": key.to_uppercase() })).await);
@@ -456,15 +459,15 @@ async fn a_key_makes_one_booking() {
     assert_eq!(value, done);
     assert!((86_340..=86_400).contains(&ttl), "{ttl}");
     let told = json!({ "booking_id": id });
-    for changes in [json!({}), json!({ "course_id": nothing() }), json!({ "full_name": "Somebody else" })] {
+    for changes in [json!({}), json!({ "course_id": unknown_id() }), json!({ "full_name": "Somebody else" })] {
         let again = school.try_register(with(&json!({ "idempotency_key": key }), changes)).await;
-        assert_eq!(again.fails(409, "DUPLICATE_REQUEST")["details"], told);
+        assert_eq!(again.expect_error(409, "DUPLICATE_REQUEST")["details"], told);
     }
     // Long after.
     keys.forget(&name).await;
-    for changes in [json!({}), json!({ "course_id": nothing() })] {
+    for changes in [json!({}), json!({ "course_id": unknown_id() })] {
         let again = school.try_register(with(&json!({ "idempotency_key": key }), changes)).await;
-        assert_eq!(again.fails(409, "DUPLICATE_REQUEST")["details"], told);
+        assert_eq!(again.expect_error(409, "DUPLICATE_REQUEST")["details"], told);
         assert_eq!(keys.get(&name).await, None);
     }
     assert_eq!(host.count("select count(*) from booking.bookings").await, 1);
@@ -484,13 +487,13 @@ async fn an_insert_that_fails_says_so_and_frees_the_key() {
     let trigger = "create trigger break_it before insert on booking.bookings
          for each row execute function public.break_it()";
     host.run(trigger, &[]).await;
-    let key = nothing();
+    let key = unknown_id();
     let student = host.user("student").await;
     let mine = json!({ "course_id": school.course, "idempotency_key": key });
     let (public, own) =
         (school.try_register(json!({ "idempotency_key": key })).await, student.api.post(CREATE, mine.clone()).await);
     for answer in [public, own] {
-        assert!(answer.fails(500, "BOOKING_CREATION_FAILED").get("details").is_none());
+        assert!(answer.expect_error(500, "BOOKING_CREATION_FAILED").get("details").is_none());
         assert!(!answer.text.contains("fire"), "{}", answer.text);
     }
     assert!(host.log().contains("the disk is on fire"), "the operator is told why");
@@ -506,13 +509,17 @@ async fn keys_of_users_are_their_own() {
     let school = School::open(&host).await;
     let mut keys = Keys::open("user-keys-of-booking:").await;
     let (student, other) = (host.user("student").await, host.user("student").await);
-    let key = nothing();
+    let key = unknown_id();
     let name = |user: &User| format!("booking_create:{}:{key}", user.id);
     let body = json!({ "course_id": school.course, "idempotency_key": key });
 
-    student.api.post(CREATE, with(&body, json!({ "course_id": nothing() }))).await.fails(404, "COURSE_NOT_FOUND");
+    student
+        .api
+        .post(CREATE, with(&body, json!({ "course_id": unknown_id() })))
+        .await
+        .expect_error(404, "COURSE_NOT_FOUND");
     assert_eq!(keys.get(&name(&student)).await, None);
-    let id = id_of(student.api.post(CREATE, body.clone()).await.gives(201));
+    let id = id_of(student.api.post(CREATE, body.clone()).await.expect_data(201));
     let (value, ttl) = keys.get(&name(&student)).await.expect("a key");
     let done = json!({ "state": "done", "booking_id": id, "user_id": student.id, "course_id": school.course });
     assert_eq!(value, done);
@@ -522,19 +529,19 @@ async fn keys_of_users_are_their_own() {
             keys.forget(&name(&student)).await;
         }
         let again = student.api.post(CREATE, body.clone()).await;
-        assert_eq!(again.fails(409, "DUPLICATE_REQUEST")["details"], json!({ "booking_id": id }));
+        assert_eq!(again.expect_error(409, "DUPLICATE_REQUEST")["details"], json!({ "booking_id": id }));
     }
     // Somebody else's key is taken as well, but tells nothing.
     let foreign = other.api.post(CREATE, body.clone()).await;
-    assert_eq!(foreign.fails(409, "DUPLICATE_REQUEST")["details"], json!({ "booking_id": null }));
+    assert_eq!(foreign.expect_error(409, "DUPLICATE_REQUEST")["details"], json!({ "booking_id": null }));
     assert_eq!(keys.get(&name(&other)).await, None);
     let foreign = school.try_register(json!({ "idempotency_key": key })).await;
-    assert_eq!(foreign.fails(409, "DUPLICATE_REQUEST")["details"], json!({ "booking_id": null }));
+    assert_eq!(foreign.expect_error(409, "DUPLICATE_REQUEST")["details"], json!({ "booking_id": null }));
 
     // An admin who books for a student is told what was made.
-    let key = nothing();
+    let key = unknown_id();
     let body = json!({ "course_id": school.course, "user_id": other.id, "idempotency_key": key });
-    let id = id_of(school.admin.api.post(CREATE, body.clone()).await.gives(201));
+    let id = id_of(school.admin.api.post(CREATE, body.clone()).await.expect_data(201));
     let name = format!("booking_create:{}:{key}", school.admin.id);
     assert_eq!(keys.get(&name).await.expect("a key").0["user_id"], other.id);
     for forgotten in [false, true] {
@@ -542,7 +549,7 @@ async fn keys_of_users_are_their_own() {
             keys.forget(&name).await;
         }
         let again = school.admin.api.post(CREATE, body.clone()).await;
-        assert_eq!(again.fails(409, "DUPLICATE_REQUEST")["details"], json!({ "booking_id": id }));
+        assert_eq!(again.expect_error(409, "DUPLICATE_REQUEST")["details"], json!({ "booking_id": id }));
     }
 }
 
@@ -553,19 +560,19 @@ async fn without_redis_the_answers_are_the_same() {
     let school = School::open(&host).await;
     let student = host.user("student").await;
     redis.kill();
-    let key = nothing();
-    let failed = json!({ "idempotency_key": key, "course_id": nothing() });
-    school.try_register(failed).await.fails(404, "COURSE_NOT_FOUND");
+    let key = unknown_id();
+    let failed = json!({ "idempotency_key": key, "course_id": unknown_id() });
+    school.try_register(failed).await.expect_error(404, "COURSE_NOT_FOUND");
     let body = with(&registration(&school.course), json!({ "idempotency_key": key }));
-    let id = id_of(host.api().post(REGISTER, body.clone()).await.gives(201));
+    let id = id_of(host.api().post(REGISTER, body.clone()).await.expect_data(201));
     let again = host.api().post(REGISTER, body.clone()).await;
-    assert_eq!(again.fails(409, "DUPLICATE_REQUEST")["details"], json!({ "booking_id": id }));
-    let mine = json!({ "course_id": school.course, "idempotency_key": nothing() });
-    let own = id_of(student.api.post(CREATE, mine.clone()).await.gives(201));
+    assert_eq!(again.expect_error(409, "DUPLICATE_REQUEST")["details"], json!({ "booking_id": id }));
+    let mine = json!({ "course_id": school.course, "idempotency_key": unknown_id() });
+    let own = id_of(student.api.post(CREATE, mine.clone()).await.expect_data(201));
     let again = student.api.post(CREATE, mine.clone()).await;
-    assert_eq!(again.fails(409, "DUPLICATE_REQUEST")["details"], json!({ "booking_id": own }));
-    school.admin.api.post(&format!("/api/bookings/{own}/confirm"), json!({})).await.gives(200);
-    school.admin.api.post(&format!("/api/bookings/{id}/reject"), json!({})).await.gives(200);
+    assert_eq!(again.expect_error(409, "DUPLICATE_REQUEST")["details"], json!({ "booking_id": own }));
+    school.admin.api.post(&format!("/api/bookings/{own}/confirm"), json!({})).await.expect_data(200);
+    school.admin.api.post(&format!("/api/bookings/{id}/reject"), json!({})).await.expect_data(200);
     assert_eq!(host.count("select count(*) from public.outbox where published_at is not null").await, 0);
 
     // An empty Redis comes back, which knows no key.
@@ -576,7 +583,7 @@ async fn without_redis_the_answers_are_the_same() {
     })
     .await;
     let again = host.api().post(REGISTER, body).await;
-    assert_eq!(again.fails(409, "DUPLICATE_REQUEST")["details"], json!({ "booking_id": id }));
+    assert_eq!(again.expect_error(409, "DUPLICATE_REQUEST")["details"], json!({ "booking_id": id }));
 }
 
 // Captcha.
@@ -610,7 +617,7 @@ async fn the_provider_says_whether_a_captcha_is_good() {
     let (url, asked) = provider().await;
     let host = Host::start(setup().set("CAPTCHA_SECRET", "s&cret").set("CAPTCHA_VERIFY_URL", url));
     let school = School::open(&host).await;
-    let key = nothing();
+    let key = unknown_id();
     let mut body = with(&registration(&school.course), json!({ "idempotency_key": key }));
     for (token, status, code) in [
         ("bad & =", 400, "CAPTCHA_INVALID"),
@@ -619,27 +626,33 @@ async fn the_provider_says_whether_a_captcha_is_good() {
         ("html", 503, "CAPTCHA_VERIFICATION_FAILED"),
     ] {
         body["captcha_token"] = json!(token);
-        host.api().post(REGISTER, body.clone()).await.fails(status, code);
+        host.api().post(REGISTER, body.clone()).await.expect_error(status, code);
     }
     assert_eq!(asked.lock().expect("no panic")[0], "secret=s%26cret&response=bad%20%26%20%3D");
     // Judged before the course, and after validation and key.
-    body["course_id"] = json!(nothing());
-    host.api().post(REGISTER, with(&body, json!({ "captcha_token": "bad" }))).await.fails(400, "CAPTCHA_INVALID");
-    host.api().post(REGISTER, with(&body, json!({ "captcha_token": "good" }))).await.fails(404, "COURSE_NOT_FOUND");
+    body["course_id"] = json!(unknown_id());
+    host.api()
+        .post(REGISTER, with(&body, json!({ "captcha_token": "bad" })))
+        .await
+        .expect_error(400, "CAPTCHA_INVALID");
+    host.api()
+        .post(REGISTER, with(&body, json!({ "captcha_token": "good" })))
+        .await
+        .expect_error(404, "COURSE_NOT_FOUND");
     let before = asked.lock().expect("no panic").len();
-    host.api().post(REGISTER, without(&body, "captcha_token")).await.fails(400, "VALIDATION_ERROR");
+    host.api().post(REGISTER, without(&body, "captcha_token")).await.expect_error(400, "VALIDATION_ERROR");
     assert_eq!(asked.lock().expect("no panic").len(), before);
 
     body["course_id"] = json!(school.course);
     body["captcha_token"] = json!("good");
-    host.api().post(REGISTER, body.clone()).await.gives(201);
+    host.api().post(REGISTER, body.clone()).await.expect_data(201);
     let before = asked.lock().expect("no panic").len();
-    host.api().post(REGISTER, body.clone()).await.fails(409, "DUPLICATE_REQUEST");
+    host.api().post(REGISTER, body.clone()).await.expect_error(409, "DUPLICATE_REQUEST");
     assert_eq!(asked.lock().expect("no panic").len(), before, "a repetition costs no captcha");
     let log = host.log();
     assert!(!log.contains("s&cret") && !log.contains("bad & ="), "neither secret nor token is logged");
     // Users who are logged in need none.
-    host.user("student").await.api.post(CREATE, json!({ "course_id": school.course })).await.gives(201);
+    host.user("student").await.api.post(CREATE, json!({ "course_id": school.course })).await.expect_data(201);
 }
 
 #[tokio::test]
@@ -650,7 +663,7 @@ async fn a_provider_that_is_away_lets_nobody_through() {
     let host = Host::start(setup().set("CAPTCHA_SECRET", "secret").set("CAPTCHA_VERIFY_URL", url));
     let school = School::open(&host).await;
     let error = school.try_register(json!({})).await;
-    assert!(error.fails(503, "CAPTCHA_VERIFICATION_FAILED").get("details").is_none());
+    assert!(error.expect_error(503, "CAPTCHA_VERIFICATION_FAILED").get("details").is_none());
     assert!(!error.text.contains("127.0.0.1"));
     assert_eq!(host.count("select count(*) from booking.bookings").await, 0);
 }
@@ -659,11 +672,11 @@ async fn a_provider_that_is_away_lets_nobody_through() {
 async fn registrations_of_one_address_are_limited() {
     let host = Host::start(setup().set("RATE_LIMIT_ENABLED", "true"));
     for _ in 0..10 {
-        host.api().post(REGISTER, json!({})).await.fails(400, "VALIDATION_ERROR");
+        host.api().post(REGISTER, json!({})).await.expect_error(400, "VALIDATION_ERROR");
     }
     for path in [REGISTER, "/api/bookings/register-course"] {
         let answer = host.api().post(path, json!({})).await;
-        answer.fails(429, "RATE_LIMIT_EXCEEDED");
+        answer.expect_error(429, "RATE_LIMIT_EXCEEDED");
         assert!(answer.header("retry-after").parse::<u64>().is_ok_and(|seconds| (1..=60).contains(&seconds)));
     }
 }
@@ -683,7 +696,7 @@ async fn a_users_booking_has_the_users_data() {
         "user_id": "no id", "full_name": 5, "email": "x", "status": "confirmed", "expires_at": 1,
     });
     let answer = student.api.post("/api/booking/create", body).await;
-    let booking = answer.gives(201);
+    let booking = answer.expect_data(201);
     assert_has_keys(booking, BOOKING);
     for (name, value) in [
         ("user_id", json!(student.id)),
@@ -710,7 +723,7 @@ async fn a_users_booking_has_the_users_data() {
         "time_preferences": "early", "start_date_target": "2026-01-31", "instrument_owned": true,
         "guardian": { "name": "Rahma", "wa_number": "+628111222334" }, "notes": "n", "referral_source": "other",
     });
-    let booking = student.api.post(CREATE, full).await.gives(201).clone();
+    let booking = student.api.post(CREATE, full).await.expect_data(201).clone();
     assert_eq!(booking["preferred_time_range"], json!({ "start": "07:05", "end": "08:00" }));
     assert_eq!((&booking["preferred_days"], &booking["experience_level"]), (&json!(["sunday"]), &json!("advanced")));
     assert_eq!((&booking["guardian_name"], &booking["referral_source"]), (&json!("Rahma"), &json!("other")));
@@ -721,7 +734,7 @@ async fn the_fields_of_a_users_booking_are_validated() {
     let host = shared();
     let school = School::open(host).await;
     let student = host.user("student").await;
-    host.api().post(CREATE, json!({})).await.fails(401, "AUTH_MISSING_TOKEN");
+    host.api().post(CREATE, json!({})).await.expect_error(401, "AUTH_MISSING_TOKEN");
     assert_eq!(student.api.post(CREATE, json!({})).await.problems(), ["course_id invalid_type"]);
     for (changes, problem) in [
         (json!({ "course_id": "x" }), "course_id invalid_string"),
@@ -751,16 +764,16 @@ async fn an_admin_may_book_for_a_student() {
     let student = host.user("student").await;
     let body = |user: &str| json!({ "course_id": school.course, "user_id": user });
     let api = &school.admin.api;
-    api.post(CREATE, body(&nothing())).await.fails(404, "NOT_FOUND");
-    api.post(CREATE, body(&school.instructor.id)).await.fails(400, "INVALID_USER_ROLE");
+    api.post(CREATE, body(&unknown_id())).await.expect_error(404, "NOT_FOUND");
+    api.post(CREATE, body(&school.instructor.id)).await.expect_error(400, "INVALID_USER_ROLE");
     let gone = host.user("student").await;
     host.run("update public.users set deleted_at = now() where id = $1::uuid", &[&gone.id]).await;
-    api.post(CREATE, body(&gone.id)).await.fails(404, "NOT_FOUND");
-    let booking = api.post(CREATE, body(&student.id)).await.gives(201).clone();
+    api.post(CREATE, body(&gone.id)).await.expect_error(404, "NOT_FOUND");
+    let booking = api.post(CREATE, body(&student.id)).await.expect_data(201).clone();
     assert_eq!((&booking["user_id"], &booking["applicant_email"]), (&json!(student.id), &json!(student.email)));
     // For others the member does not exist.
     let other = host.user("student").await;
-    let booking = other.api.post(CREATE, body(&student.id)).await.gives(201).clone();
+    let booking = other.api.post(CREATE, body(&student.id)).await.expect_data(201).clone();
     assert_eq!(booking["user_id"], other.id);
 }
 
@@ -770,16 +783,16 @@ async fn a_user_waits_or_learns_in_a_course_only_once() {
     let school = School::open(host).await;
     let student = host.user("student").await;
     let create = async |course: &str| student.api.post(CREATE, json!({ "course_id": course })).await;
-    let booking = id_of(create(&school.course).await.gives(201));
-    create(&school.course).await.fails(409, "PENDING_BOOKING_EXISTS");
+    let booking = id_of(create(&school.course).await.expect_data(201));
+    create(&school.course).await.expect_error(409, "PENDING_BOOKING_EXISTS");
     let public = school.try_register(json!({ "email": student.email.to_uppercase() })).await;
-    public.fails(409, "PENDING_BOOKING_EXISTS");
+    public.expect_error(409, "PENDING_BOOKING_EXISTS");
     // By the user, whatever the address was then.
     host.run("update booking.bookings set applicant_email = 'old@example.org' where id = $1::uuid", &[&booking]).await;
-    create(&school.course).await.fails(409, "PENDING_BOOKING_EXISTS");
+    create(&school.course).await.expect_error(409, "PENDING_BOOKING_EXISTS");
 
-    school.admin.api.post(&format!("/api/bookings/{booking}/confirm"), json!({})).await.gives(200);
-    create(&school.course).await.fails(409, "ENROLLMENT_ALREADY_EXISTS");
+    school.admin.api.post(&format!("/api/bookings/{booking}/confirm"), json!({})).await.expect_data(200);
+    create(&school.course).await.expect_error(409, "ENROLLMENT_ALREADY_EXISTS");
     for (status, answer) in [("cancelled", 201), ("completed", 409)] {
         let statement = "update booking.enrollments set status = $2::booking.enrollment_status
              where student_id = $1::uuid";
@@ -791,9 +804,9 @@ async fn a_user_waits_or_learns_in_a_course_only_once() {
     for _ in 0..3 {
         courses.push(school.new_course(json!({})).await);
     }
-    create(&courses[0]).await.gives(201);
+    create(&courses[0]).await.expect_data(201);
     school.register(json!({ "email": student.email, "course_id": courses[1] })).await;
-    create(&courses[2]).await.fails(409, "PENDING_BOOKING_LIMIT");
+    create(&courses[2]).await.expect_error(409, "PENDING_BOOKING_LIMIT");
 }
 
 // Lists.
@@ -814,8 +827,8 @@ async fn pending_bookings_are_listed_from_the_oldest_on() {
         school.admin.api.get(&format!("/api/booking/pending?course_id={}{query}", school.course)).await
     };
     let answer = list("").await;
-    assert_eq!(ids(answer.lists("bookings")), wanted);
-    for booking in answer.lists("bookings") {
+    assert_eq!(ids(answer.expect_list("bookings")), wanted);
+    for booking in answer.expect_list("bookings") {
         assert_has_keys(booking, &format!("{BOOKING} course"));
         let course = json!({
             "id": school.course, "title": "Piano", "level": "beginner", "instrument": null,
@@ -825,30 +838,30 @@ async fn pending_bookings_are_listed_from_the_oldest_on() {
         assert_has_keys(&booking["course"], "id title level instrument price_per_session");
         assert_eq!(booking["course"]["price_per_session"].as_f64(), Some(150_000.0));
     }
-    assert_eq!(ids(list("&limit=3&page=2").await.lists("bookings")), wanted[3..]);
+    assert_eq!(ids(list("&limit=3&page=2").await.expect_list("bookings")), wanted[3..]);
     // Overdue, whether or not it has been swept; and decided.
     school.let_expire(&wanted[0], 0).await;
-    school.admin.api.post(&format!("/api/booking/{}/reject", wanted[1]), json!({})).await.gives(200);
+    school.admin.api.post(&format!("/api/booking/{}/reject", wanted[1]), json!({})).await.expect_data(200);
     let answer = list("&limit=1").await;
-    assert_eq!(ids(answer.lists("bookings")), [wanted[2].clone()]);
+    assert_eq!(ids(answer.expect_list("bookings")), [wanted[2].clone()]);
     assert_eq!(answer.data()["pagination"], json!({ "page": 1, "limit": 1, "total": 2, "total_pages": 2 }));
     // Ties are broken by the id.
     let statement = "update booking.bookings set created_at = '2025-01-01T00:00:00Z' where course_id = $1::uuid";
     host.run(statement, &[&school.course]).await;
     let mut tied = wanted[2..].to_vec();
     tied.sort();
-    assert_eq!(ids(list("").await.lists("bookings")), tied);
+    assert_eq!(ids(list("").await.expect_list("bookings")), tied);
 
     let all = school.admin.api.get("/api/bookings/pending?limit=1000").await;
-    assert!(tied.iter().all(|id| ids(all.lists("bookings")).contains(id)));
-    let none = school.admin.api.get(&format!("/api/booking/pending?course_id={}", nothing())).await;
-    assert_eq!(none.lists("bookings").len(), 0);
+    assert!(tied.iter().all(|id| ids(all.expect_list("bookings")).contains(id)));
+    let none = school.admin.api.get(&format!("/api/booking/pending?course_id={}", unknown_id())).await;
+    assert_eq!(none.expect_list("bookings").len(), 0);
     let wrong = school.admin.api.get("/api/booking/pending?course_id=x&limit=1001&page=0").await;
     assert_eq!(wrong.problems(), ["course_id invalid_string", "limit too_big", "page too_small"]);
     for api in [&school.instructor.api, &host.user("student").await.api] {
-        api.get("/api/booking/pending").await.fails(403, "AUTH_FORBIDDEN");
+        api.get("/api/booking/pending").await.expect_error(403, "AUTH_FORBIDDEN");
     }
-    host.api().get("/api/booking/pending").await.fails(401, "AUTH_MISSING_TOKEN");
+    host.api().get("/api/booking/pending").await.expect_error(401, "AUTH_MISSING_TOKEN");
 }
 
 #[tokio::test]
@@ -859,19 +872,19 @@ async fn users_see_their_own_bookings_from_the_newest_on() {
     let mut made = Vec::new();
     for _ in 0..3 {
         let body = json!({ "course_id": school.new_course(json!({})).await });
-        made.push(id_of(student.api.post(CREATE, body).await.gives(201)));
+        made.push(id_of(student.api.post(CREATE, body).await.expect_data(201)));
     }
-    school.admin.api.post(&format!("/api/booking/{}/reject", made[0]), json!({})).await.gives(200);
+    school.admin.api.post(&format!("/api/booking/{}/reject", made[0]), json!({})).await.expect_data(200);
     school.let_expire(&made[1], 0).await;
     let path = format!("/api/bookings/user/{}", student.id);
     let list = async |api: &Api, query: &str| api.get(&format!("{path}?{query}")).await;
     let newest: Vec<String> = made.iter().rev().cloned().collect();
     for api in [&student.api, &school.admin.api] {
         let answer = list(api, "").await;
-        assert_eq!(ids(answer.lists("bookings")), newest);
-        let statuses: Vec<_> = answer.lists("bookings").iter().map(|booking| booking["status"].clone()).collect();
+        assert_eq!(ids(answer.expect_list("bookings")), newest);
+        let statuses: Vec<_> = answer.expect_list("bookings").iter().map(|booking| booking["status"].clone()).collect();
         assert_eq!(statuses, ["pending", "expired", "rejected"]);
-        assert_has_keys(&answer.lists("bookings")[0], &format!("{BOOKING} course"));
+        assert_has_keys(&answer.expect_list("bookings")[0], &format!("{BOOKING} course"));
     }
     assert_eq!(school.status_of(&made[1]).await, "pending", "reading writes nothing");
     for (query, wanted) in [
@@ -883,24 +896,24 @@ async fn users_see_their_own_bookings_from_the_newest_on() {
         ("limit=2&page=3", vec![]),
     ] {
         let answer = list(&student.api, query).await;
-        assert_eq!(ids(answer.lists("bookings")).iter().collect::<Vec<_>>(), wanted, "{query}");
+        assert_eq!(ids(answer.expect_list("bookings")).iter().collect::<Vec<_>>(), wanted, "{query}");
     }
     let page = list(&student.api, "status=pending&limit=1&page=2").await;
     assert_eq!(page.data()["pagination"], json!({ "page": 2, "limit": 1, "total": 1, "total_pages": 1 }));
     assert_eq!(list(&student.api, "status=open").await.problems(), ["status invalid_enum_value"]);
     assert_eq!(list(&student.api, "limit=101").await.problems(), ["limit too_big"]);
-    list(&school.admin.api, "limit=1000").await.gives(200);
+    list(&school.admin.api, "limit=1000").await.expect_data(200);
 
     let upper = format!("/api/booking/user/{}", student.id.to_uppercase());
-    assert_eq!(student.api.get(&upper).await.lists("bookings").len(), 3);
+    assert_eq!(student.api.get(&upper).await.expect_list("bookings").len(), 3);
     for api in [&school.instructor.api, &host.user("student").await.api] {
-        api.get(&path).await.fails(403, "AUTH_FORBIDDEN");
-        api.get("/api/bookings/user/x").await.fails(403, "AUTH_FORBIDDEN");
+        api.get(&path).await.expect_error(403, "AUTH_FORBIDDEN");
+        api.get("/api/bookings/user/x").await.expect_error(403, "AUTH_FORBIDDEN");
     }
-    host.api().get(&path).await.fails(401, "AUTH_MISSING_TOKEN");
-    let unknown = school.admin.api.get(&format!("/api/bookings/user/{}", nothing())).await;
-    assert_eq!(unknown.lists("bookings").len(), 0);
+    host.api().get(&path).await.expect_error(401, "AUTH_MISSING_TOKEN");
+    let unknown = school.admin.api.get(&format!("/api/bookings/user/{}", unknown_id())).await;
+    assert_eq!(unknown.expect_list("bookings").len(), 0);
     assert_eq!(school.admin.api.get("/api/bookings/user/x").await.problems(), ["userId invalid_string"]);
     let name = unique("nobody").replace(' ', "");
-    school.admin.api.get(&format!("/api/bookings/{name}")).await.fails(405, "METHOD_NOT_ALLOWED");
+    school.admin.api.get(&format!("/api/bookings/{name}")).await.expect_error(405, "METHOD_NOT_ALLOWED");
 }

@@ -3,7 +3,7 @@
 
 use crate::{
     booking::{email, registration},
-    harness::{Answer, Host, School, id_of, nothing, setup, with},
+    harness::{Answer, Host, School, id_of, setup, unknown_id, with},
     races::{MANY, tally},
 };
 use futures_util::future::{join, join_all};
@@ -13,7 +13,7 @@ use tokio::sync::{Mutex, MutexGuard};
 
 /// One host for all races, one race at a time: two of them would wait for each
 /// other's instances instead of racing.
-async fn track() -> (&'static Host, MutexGuard<'static, ()>) {
+async fn race_host() -> (&'static Host, MutexGuard<'static, ()>) {
     static HOST: OnceLock<Host> = OnceLock::new();
     static TURN: Mutex<()> = Mutex::const_new(());
     let turn = TURN.lock().await;
@@ -34,13 +34,13 @@ impl School<'_> {
     /// How many rows of bookings there are of an email.
     async fn bookings_of(&self, email: &str) -> String {
         let query = "select count(*)::text from booking.bookings b where b.applicant_email = $1::public.citext";
-        self.host.text(query, &[email]).await
+        self.host.query_text(query, &[email]).await
     }
 }
 
 #[tokio::test]
 async fn of_identical_registrations_one_is_made() {
-    let (host, _turn) = track().await;
+    let (host, _turn) = race_host().await;
     let school = School::open(host).await;
     let body = registration(&school.course);
     let answers = school.register_at_once(vec![body.clone(); MANY]).await;
@@ -61,12 +61,12 @@ async fn of_registrations_with_one_key_one_is_made_without_redis_too() {
     let host = Host::start(setup().set("REDIS_URL", redis.url()));
     let school = School::open(&host).await;
     redis.kill();
-    let key = nothing();
+    let key = unknown_id();
     // Of different people, so that they do not wait for each other's lock.
     let bodies = (0..MANY).map(|_| json!({ "idempotency_key": key })).collect();
     let answers = school.register_at_once(bodies).await;
     assert_some_win(&answers, "201", 1, "409 DUPLICATE_REQUEST");
-    let same = vec![with(&registration(&school.course), json!({ "idempotency_key": nothing() })); MANY];
+    let same = vec![with(&registration(&school.course), json!({ "idempotency_key": unknown_id() })); MANY];
     assert_some_win(&school.register_at_once(same).await, "201", 1, "409 DUPLICATE_REQUEST");
     assert_eq!(host.count("select count(*) from booking.bookings").await, 2);
     assert_eq!(host.count("select count(*) from public.outbox where channel = 'booking.created'").await, 2);
@@ -74,7 +74,7 @@ async fn of_registrations_with_one_key_one_is_made_without_redis_too() {
 
 #[tokio::test]
 async fn of_registrations_of_one_email_for_one_course_one_is_made() {
-    let (host, _turn) = track().await;
+    let (host, _turn) = race_host().await;
     let school = School::open(host).await;
     let email = email();
     let spellings = [email.clone(), email.to_uppercase()];
@@ -85,7 +85,7 @@ async fn of_registrations_of_one_email_for_one_course_one_is_made() {
 
 #[tokio::test]
 async fn of_registrations_of_one_email_three_are_made() {
-    let (host, _turn) = track().await;
+    let (host, _turn) = race_host().await;
     let school = School::open(host).await;
     let courses = join_all((0..MANY).map(|_| school.new_course(json!({})))).await;
     let email = email();
@@ -96,7 +96,7 @@ async fn of_registrations_of_one_email_three_are_made() {
 
 #[tokio::test]
 async fn a_user_and_an_applicant_of_one_email_share_one_limit() {
-    let (host, _turn) = track().await;
+    let (host, _turn) = race_host().await;
     let school = School::open(host).await;
     let student = host.user("student").await;
     let courses = join_all((0..MANY).map(|_| school.new_course(json!({})))).await;
@@ -112,7 +112,7 @@ async fn a_user_and_an_applicant_of_one_email_share_one_limit() {
 
 #[tokio::test]
 async fn of_confirmations_of_one_booking_one_counts() {
-    let (host, _turn) = track().await;
+    let (host, _turn) = race_host().await;
     let school = School::open(host).await;
     let slot = school.class_row(600, 60).await;
     let made = school.register(json!({})).await;
@@ -132,7 +132,7 @@ async fn of_confirmations_of_one_booking_one_counts() {
 
 #[tokio::test]
 async fn confirmation_rejection_and_sweeper_agree_on_one_end() {
-    let (host, _turn) = track().await;
+    let (host, _turn) = race_host().await;
     let school = School::open(host).await;
     for overdue in [false, true] {
         let mut bookings = Vec::new();
@@ -147,7 +147,7 @@ async fn confirmation_rejection_and_sweeper_agree_on_one_end() {
             let due = "select count(*)::text from booking.bookings
                  where course_id = $1::uuid and expires_at <= clock_timestamp() + interval '5 milliseconds'";
             crate::harness::until("the end of their time", async || {
-                (host.text(due, &[&school.course]).await != "0").then_some(())
+                (host.query_text(due, &[&school.course]).await != "0").then_some(())
             })
             .await;
         }
@@ -170,7 +170,7 @@ async fn confirmation_rejection_and_sweeper_agree_on_one_end() {
                 "{tally:?}"
             );
             let query = "select count(*)::text from booking.enrollments e where e.booking_id = $1::uuid";
-            let enrolled = host.text(query, &[id]).await;
+            let enrolled = host.query_text(query, &[id]).await;
             assert_eq!(enrolled == "1", status == "confirmed");
         }
     }
@@ -178,7 +178,7 @@ async fn confirmation_rejection_and_sweeper_agree_on_one_end() {
 
 #[tokio::test]
 async fn the_last_seat_goes_to_one_booking() {
-    let (host, _turn) = track().await;
+    let (host, _turn) = race_host().await;
     let school = School::open(host).await;
     let slot = school.class_row(600, 1).await;
     let mut bookings = Vec::new();
@@ -203,7 +203,7 @@ async fn the_last_seat_goes_to_one_booking() {
 
 #[tokio::test]
 async fn confirmations_of_one_new_email_make_one_user() {
-    let (host, _turn) = track().await;
+    let (host, _turn) = race_host().await;
     let school = School::open(host).await;
     let courses = join_all((0..MANY).map(|_| school.new_course(json!({})))).await;
     let email = email();
@@ -230,7 +230,7 @@ async fn confirmations_of_one_new_email_make_one_user() {
 
 #[tokio::test]
 async fn a_student_is_enrolled_in_a_course_once() {
-    let (host, _turn) = track().await;
+    let (host, _turn) = race_host().await;
     let school = School::open(host).await;
     let student = host.user("student").await;
     let answers = join_all((0..MANY).map(|_| school.try_enroll(&student.id, json!({})))).await;
@@ -239,7 +239,7 @@ async fn a_student_is_enrolled_in_a_course_once() {
     assert_eq!(host.run(statement, &[&student.id]).await, 1);
     let answers = join_all((0..MANY).map(|_| school.try_enroll(&student.id, json!({})))).await;
     assert_some_win(&answers, "200", 1, "409 ENROLLMENT_ALREADY_EXISTS");
-    let keyed = json!({ "course_id": school.new_course(json!({})).await, "idempotency_key": nothing() });
+    let keyed = json!({ "course_id": school.new_course(json!({})).await, "idempotency_key": unknown_id() });
     let answers = join_all((0..MANY).map(|_| school.try_enroll(&student.id, keyed.clone()))).await;
     assert_some_win(&answers, "201", 1, "409 DUPLICATE_REQUEST");
 }

@@ -4,7 +4,7 @@
 use crate::harness::{Api, Expect, Host, Setup, setup, shared, until};
 use serde_json::{Value, json};
 
-async fn one(api: &Api, step: Value) -> Value {
+async fn run_step(api: &Api, step: Value) -> Value {
     api.probe(json!([step])).await.remove(0)
 }
 
@@ -44,9 +44,9 @@ async fn values_of_every_type_go_in_and_out_without_loss() {
     ];
     for (kind, value) in cases {
         let step = json!({ "op": "query", "sql": format!("select $1::{kind}"), "params": [value] });
-        assert_eq!(one(&api, step).await, json!({ "ok": [[value]] }), "{kind}");
+        assert_eq!(run_step(&api, step).await, json!({ "ok": [[value]] }), "{kind}");
         let null = json!({ "op": "query", "sql": format!("select $1::{kind}"), "params": [null] });
-        assert_eq!(one(&api, null).await, json!({ "ok": [[null]] }), "{kind}");
+        assert_eq!(run_step(&api, null).await, json!({ "ok": [[null]] }), "{kind}");
     }
 }
 
@@ -63,15 +63,15 @@ async fn a_parameter_that_does_not_fit_is_named() {
         ("point", json!("(1,1)"), "point"),
     ] {
         let step = json!({ "op": "query", "sql": format!("select $1::{kind}"), "params": [value] });
-        let outcome = one(&api, step).await;
+        let outcome = run_step(&api, step).await;
         let text = outcome["invalid"].as_str().unwrap_or_default();
         assert!(text.to_lowercase().contains(&why.to_lowercase()), "{kind}: {outcome}");
     }
-    let unreadable = one(&api, query("select '{1,2}'::int[]")).await;
+    let unreadable = run_step(&api, query("select '{1,2}'::int[]")).await;
     assert!(unreadable["invalid"].as_str().is_some_and(|text| text.contains("cast it")), "{unreadable}");
-    let missing = one(&api, query("select $1::int")).await;
+    let missing = run_step(&api, query("select $1::int")).await;
     assert!(missing["invalid"].is_string(), "{missing}");
-    let broken = one(&api, query("select nothing from nowhere")).await;
+    let broken = run_step(&api, query("select nothing from nowhere")).await;
     assert_eq!(broken["rejected"], "42P01");
 }
 
@@ -136,14 +136,14 @@ async fn hostile_sql_stays_inside_its_role() {
     ];
     for sql in refused {
         for op in ["query", "execute"] {
-            let outcome = one(&api, json!({ "op": op, "sql": sql })).await;
+            let outcome = run_step(&api, json!({ "op": op, "sql": sql })).await;
             assert!(outcome.get("ok").is_none(), "{op} {sql}: {outcome}");
         }
     }
-    let who = one(&api, query("select session_user::text, current_user::text")).await;
+    let who = run_step(&api, query("select session_user::text, current_user::text")).await;
     assert_eq!(who, json!({ "ok": [["shema_course", "shema_course"]] }));
     // What is granted still works, and nothing of the above was done.
-    let granted = one(&api, query("select count(id) >= 0, count(full_name) >= 0 from public.users")).await;
+    let granted = run_step(&api, query("select count(id) >= 0, count(full_name) >= 0 from public.users")).await;
     assert_eq!(granted, json!({ "ok": [[true, true]] }));
 }
 
@@ -181,7 +181,7 @@ fn insert_room(name: &str) -> Value {
 
 async fn room_exists(api: &Api, name: &str) -> bool {
     let step = json!({ "op": "query", "sql": "select count(*) from course.rooms where name = $1", "params": [name] });
-    one(api, step).await == json!({ "ok": [[1]] })
+    run_step(api, step).await == json!({ "ok": [[1]] })
 }
 
 #[tokio::test]
@@ -227,7 +227,7 @@ async fn whoever_fails_inside_a_transaction_leaves_nothing_behind() {
     .enumerate()
     {
         let name = format!("lost {index}");
-        api.post("/probe/run", json!([{ "op": "begin" }, insert_room(&name), last])).await.fails(status, code);
+        api.post("/probe/run", json!([{ "op": "begin" }, insert_room(&name), last])).await.expect_error(status, code);
         // Whoever borrows next, on any of the four connections, sees a clean
         // session and no row; nobody holds the row's lock.
         for _ in 0..8 {
@@ -256,19 +256,19 @@ async fn whoever_fails_inside_a_transaction_leaves_nothing_behind() {
 #[tokio::test]
 async fn statements_are_bounded_in_time_rows_and_bytes() {
     let api = shared().api();
-    let slow = one(&api, query("select pg_sleep(30)")).await;
+    let slow = run_step(&api, query("select pg_sleep(30)")).await;
     assert_eq!(slow, json!({ "timeout": null }));
-    let rows = one(&api, query("select generate_series(1, 1001)")).await;
+    let rows = run_step(&api, query("select generate_series(1, 1001)")).await;
     assert!(rows["too-large"].as_str().is_some_and(|text| text.contains("1000 rows")), "{rows}");
-    assert!(one(&api, query("select generate_series(1, 1000)")).await["ok"].is_array());
-    let bytes = one(&api, query("select repeat('x', 300000)")).await;
+    assert!(run_step(&api, query("select generate_series(1, 1000)")).await["ok"].is_array());
+    let bytes = run_step(&api, query("select repeat('x', 300000)")).await;
     assert!(bytes["too-large"].as_str().is_some_and(|text| text.contains("bytes")), "{bytes}");
     // The cap is for the whole call.
     let half = query("select repeat('x', 200000)");
     let sum = api.probe(json!([half, half])).await;
     assert!(sum[0].get("ok").is_some() && sum[1].get("too-large").is_some());
     let long = format!("select 1 -- {}", "x".repeat(70_000));
-    assert!(one(&api, query(&long)).await["invalid"].is_string());
+    assert!(run_step(&api, query(&long)).await["invalid"].is_string());
 }
 
 #[tokio::test]
@@ -276,7 +276,7 @@ async fn redis_keys_outside_the_grant_are_denied() {
     let api = shared().api();
     for key in ["refresh_token:a", "probe", "Probe:a", " probe:a", "rate_limit:login:a", "*", "../probe:a"] {
         for op in ["get", "set", "set-if-absent", "increment", "delete"] {
-            let outcome = one(&api, json!({ "op": op, "key": key, "value": "1", "ttl": 1000 })).await;
+            let outcome = run_step(&api, json!({ "op": op, "key": key, "value": "1", "ttl": 1000 })).await;
             assert_eq!(outcome, json!({ "denied": key }), "{op} {key}");
         }
     }
@@ -295,13 +295,13 @@ async fn redis_keys_outside_the_grant_are_denied() {
     for (key, value, ttl) in
         [("probe:a", "1", 0), ("probe:a", "1", 32 * 86_400_000_u64), ("probe:".to_owned().leak(), "1", 0)]
     {
-        let outcome = one(&api, json!({ "op": "set", "key": key, "value": value, "ttl": ttl })).await;
+        let outcome = run_step(&api, json!({ "op": "set", "key": key, "value": value, "ttl": ttl })).await;
         assert!(outcome["invalid"].is_string(), "{outcome}");
     }
     let large = json!({ "op": "set", "key": "probe:a", "value": "x".repeat(600_000), "ttl": 1000 });
-    assert!(one(&api, large).await["invalid"].is_string());
+    assert!(run_step(&api, large).await["invalid"].is_string());
     let long = json!({ "op": "get", "key": format!("probe:{}", "x".repeat(600)) });
-    assert!(one(&api, long).await["invalid"].is_string());
+    assert!(run_step(&api, long).await["invalid"].is_string());
 }
 
 #[tokio::test]
@@ -310,15 +310,15 @@ async fn events_go_only_where_they_are_granted_and_only_with_their_transaction()
     let api = host.api();
     let event = |channel: &str, key: &str, fields: Value| json!({ "op": "publish", "channel": channel, "key": key, "type": "PROBED", "fields": fields });
     for channel in ["user.registered", "probe", "Probe.a"] {
-        assert_eq!(one(&api, event(channel, "k", json!({}))).await, json!({ "denied": channel }));
+        assert_eq!(run_step(&api, event(channel, "k", json!({}))).await, json!({ "denied": channel }));
     }
     for fields in [json!("[]"), json!("no json"), json!(format!("{{\"a\":\"{}\"}}", "x".repeat(70_000)))] {
-        assert!(one(&api, event("probe.a", "k", fields)).await["invalid"].is_string());
+        assert!(run_step(&api, event("probe.a", "k", fields)).await["invalid"].is_string());
     }
     api.probe(json!([{ "op": "begin" }, event("probe.a", "rolled back", json!({})), { "op": "rollback" }])).await;
     api.post("/probe/run", json!([{ "op": "begin" }, event("probe.a", "trapped", json!({})), { "op": "trap" }]))
         .await
-        .is(500);
+        .expect_status(500);
     let kept = api
         .probe(json!([{ "op": "begin" }, event("probe.a", "kept", json!({ "a": 1, "eventId": "forged" })), { "op": "commit" }]))
         .await;
@@ -345,7 +345,7 @@ async fn a_failing_call_ends_alone() {
     let other = api.clone();
     let others = tokio::spawn(async move {
         for _ in 0..200 {
-            other.get("/api/courses").await.is(200);
+            other.get("/api/courses").await.expect_status(200);
         }
     });
     let cases = [
@@ -365,7 +365,7 @@ async fn a_failing_call_ends_alone() {
     ];
     for (steps, status, code) in cases {
         let answer = api.post("/probe/run", steps.clone()).await;
-        answer.fails(status, code);
+        answer.expect_error(status, code);
         assert!(!answer.text.contains("secret"), "{}", answer.text);
         assert_eq!(answer.header("x-shema-component"), "", "{steps}");
         api.probe(json!([{ "op": "count" }])).await;
@@ -409,7 +409,7 @@ async fn a_component_sees_only_what_it_should_of_a_request() {
         .with_header("x-service-name", "y")
         .with_header("x-forwarded-for", "1.1.1.1")
         .with_header("x-own", "seen");
-    let seen = api.get("/probe/request?a=%20b").await.is(200).clone();
+    let seen = api.get("/probe/request?a=%20b").await.expect_status(200).clone();
     let names: Vec<&str> =
         seen["headers"].as_array().expect("a list").iter().filter_map(|pair| pair[0].as_str()).collect();
     assert!(names.contains(&"x-own"), "{names:?}");
@@ -418,9 +418,9 @@ async fn a_component_sees_only_what_it_should_of_a_request() {
     }
     assert_eq!(seen["query"], "a=%20b");
     assert_eq!((&seen["caller"]["user_id"], &seen["caller"]["role"]), (&json!(user.id), &json!("student")));
-    assert_eq!(host.api().with_token("bad").get("/probe/request").await.is(200)["caller"], Value::Null);
-    host.api().get("/probe/user").await.fails(401, "AUTH_MISSING_TOKEN");
-    let params = host.api().get("/probe/a%2Fb/to/%C3%BC%ff").await.is(200)["params"].clone();
+    assert_eq!(host.api().with_token("bad").get("/probe/request").await.expect_status(200)["caller"], Value::Null);
+    host.api().get("/probe/user").await.expect_error(401, "AUTH_MISSING_TOKEN");
+    let params = host.api().get("/probe/a%2Fb/to/%C3%BC%ff").await.expect_status(200)["params"].clone();
     assert_eq!(params, json!(["a/b", "ü\u{fffd}"]));
 }
 
@@ -446,22 +446,22 @@ fn limits(setup: Setup, limits: &str) -> Setup {
 async fn instances_are_reused_up_to_the_limit_and_replaced_after_a_trap() {
     let host = Host::start(limits(setup(), "reuse = 3"));
     let api = host.api();
-    let count = async || one(&api, json!({ "op": "count" })).await["ok"].as_u64().expect("a number");
+    let count = async || run_step(&api, json!({ "op": "count" })).await["ok"].as_u64().expect("a number");
     let seen = [count().await, count().await, count().await, count().await];
     assert_eq!(seen, [0, 1, 2, 0]);
-    api.post("/probe/run", json!([{ "op": "trap" }])).await.is(500);
+    api.post("/probe/run", json!([{ "op": "trap" }])).await.expect_status(500);
     assert_eq!(count().await, 0);
 
     let host = Host::start(limits(setup(), "reuse = 1"));
     let api = host.api();
     for _ in 0..5 {
-        assert_eq!(one(&api, json!({ "op": "count" })).await["ok"], 0);
+        assert_eq!(run_step(&api, json!({ "op": "count" })).await["ok"], 0);
     }
 
     let host = Host::start(limits(setup(), "recycle_above_mib = 4"));
     let api = host.api();
     assert_eq!(api.probe(json!([{ "op": "count" }, { "op": "allocate", "mib": 8 }])).await[0]["ok"], 0);
-    assert_eq!(one(&api, json!({ "op": "count" })).await["ok"], 0, "an instance that has grown is dropped");
+    assert_eq!(run_step(&api, json!({ "op": "count" })).await["ok"], 0, "an instance that has grown is dropped");
 }
 
 #[tokio::test]
@@ -479,9 +479,9 @@ async fn whoever_finds_no_free_instance_waits_a_while_and_gets_503() {
         (answer.status == 503).then_some(answer)
     };
     let refused = until("all instances to be taken", refused).await;
-    refused.fails(503, "SERVICE_UNAVAILABLE");
+    refused.expect_error(503, "SERVICE_UNAVAILABLE");
     assert_eq!(refused.header("retry-after"), "1");
-    api.get("/api/courses").await.is(200);
+    api.get("/api/courses").await.expect_status(200);
     // Clients that go away make room.
     for call in busy {
         call.abort();
@@ -536,7 +536,7 @@ async fn a_forged_cache_of_machine_code_is_compiled_anew() {
     }
     let host = started(setup());
     assert!(host.log().contains("damaged or foreign"));
-    host.api().get("/api/courses").await.is(200);
+    host.api().get("/api/courses").await.expect_status(200);
 }
 
 #[tokio::test]
@@ -565,19 +565,19 @@ async fn only_a_good_service_token_for_this_component_opens_a_service_route() {
     let api = host.api();
     let kind = "service-to-service";
     let good = service_token("auth", "probe", kind, SERVICE_SECRET, 300);
-    let seen = api.with_header("x-service-token", &good).get("/probe/service").await.is(200).clone();
+    let seen = api.with_header("x-service-token", &good).get("/probe/service").await.expect_status(200).clone();
     assert_eq!(seen["caller"], json!({ "service": "auth" }));
     assert!(!seen["headers"].to_string().contains("x-service"), "{seen}");
     let named = api.with_header("x-service-token", &good).with_header("x-service-name", "auth");
-    named.get("/probe/service").await.is(200);
+    named.get("/probe/service").await.expect_status(200);
 
     let user = host.user("student").await;
-    api.get("/probe/service").await.fails(401, "SERVICE_AUTH_MISSING");
-    user.api.get("/probe/service").await.fails(401, "SERVICE_AUTH_MISSING");
+    api.get("/probe/service").await.expect_error(401, "SERVICE_AUTH_MISSING");
+    user.api.get("/probe/service").await.expect_error(401, "SERVICE_AUTH_MISSING");
     for hint in ["x-service-name", "x-gateway-request", "x-forwarded-for"] {
-        api.with_header(hint, "auth").get("/probe/service").await.fails(401, "SERVICE_AUTH_MISSING");
+        api.with_header(hint, "auth").get("/probe/service").await.expect_error(401, "SERVICE_AUTH_MISSING");
     }
-    api.with_token(&good).get("/probe/service").await.fails(401, "SERVICE_AUTH_MISSING");
+    api.with_token(&good).get("/probe/service").await.expect_error(401, "SERVICE_AUTH_MISSING");
     let bad = [
         String::new(),
         "garbage".into(),
@@ -592,16 +592,24 @@ async fn only_a_good_service_token_for_this_component_opens_a_service_route() {
         format!("Bearer {good}"),
     ];
     for token in bad {
-        api.with_header("x-service-token", &token).get("/probe/service").await.fails(401, "SERVICE_AUTH_INVALID");
+        api.with_header("x-service-token", &token)
+            .get("/probe/service")
+            .await
+            .expect_error(401, "SERVICE_AUTH_INVALID");
         // Where a user may call as well, a bad service token still decides.
-        user.api.with_header("x-service-token", &token).get("/probe/either").await.fails(401, "SERVICE_AUTH_INVALID");
+        user.api
+            .with_header("x-service-token", &token)
+            .get("/probe/either")
+            .await
+            .expect_error(401, "SERVICE_AUTH_INVALID");
     }
     let misnamed = api.with_header("x-service-token", &good).with_header("x-service-name", "admin");
-    misnamed.get("/probe/service").await.fails(401, "SERVICE_AUTH_INVALID");
-    assert_eq!(user.api.get("/probe/either").await.is(200)["caller"]["user_id"], json!(user.id));
-    let both = user.api.with_header("x-service-token", &good).get("/probe/either").await.is(200)["caller"].clone();
+    misnamed.get("/probe/service").await.expect_error(401, "SERVICE_AUTH_INVALID");
+    assert_eq!(user.api.get("/probe/either").await.expect_status(200)["caller"]["user_id"], json!(user.id));
+    let both =
+        user.api.with_header("x-service-token", &good).get("/probe/either").await.expect_status(200)["caller"].clone();
     assert_eq!(both, json!({ "service": "auth" }));
-    api.get("/probe/either").await.fails(401, "AUTH_MISSING_TOKEN");
+    api.get("/probe/either").await.expect_error(401, "AUTH_MISSING_TOKEN");
 }
 
 #[tokio::test]
@@ -610,12 +618,12 @@ async fn internal_routes_do_not_exist_for_clients() {
     let admin = host.admin().await;
     let service = service_token("host", "probe", "service-to-service", crate::harness::SERVICE_SECRET, 300);
     for api in [host.api(), admin.api, host.api().with_header("x-service-token", &service)] {
-        api.get("/probe/internal").await.fails(404, "ROUTE_NOT_FOUND");
+        api.get("/probe/internal").await.expect_error(404, "ROUTE_NOT_FOUND");
         for method in ["GET", "POST", "PUT", "DELETE"] {
             let method = reqwest::Method::from_bytes(method.as_bytes()).expect("a method");
             for path in ["/probe/task", "/api/booking/tasks/expire", "/api/cs/tasks/close-idle"] {
                 // No hint in `Allow` either.
-                api.send(method.clone(), path, None).await.fails(404, "ROUTE_NOT_FOUND");
+                api.send(method.clone(), path, None).await.expect_error(404, "ROUTE_NOT_FOUND");
             }
         }
     }
@@ -626,21 +634,21 @@ async fn a_component_calls_another_under_its_own_name_and_within_its_own_deadlin
     let host = shared();
     let api = host.api();
     let call = |component: &str, path: &str| json!({ "op": "call", "component": component, "path": path });
-    let called = one(&api, call("probe", "/probe/service")).await;
+    let called = run_step(&api, call("probe", "/probe/service")).await;
     assert_eq!((&called["status"], &called["body"]["caller"]), (&json!(200), &json!({ "service": "probe" })));
-    assert_eq!(one(&api, call("course", "/api/courses")).await, json!({ "denied": "course" }));
-    assert!(one(&api, call("probe", "/probe/internal")).await["unavailable"].is_string());
-    assert!(one(&api, call("probe", "/nowhere")).await["unavailable"].is_string());
-    assert_eq!(one(&api, call("probe", "/probe/user")).await["status"], 401);
+    assert_eq!(run_step(&api, call("course", "/api/courses")).await, json!({ "denied": "course" }));
+    assert!(run_step(&api, call("probe", "/probe/internal")).await["unavailable"].is_string());
+    assert!(run_step(&api, call("probe", "/nowhere")).await["unavailable"].is_string());
+    assert_eq!(run_step(&api, call("probe", "/probe/user")).await["status"], 401);
     // By the call a service route answers without a token over HTTP.
     let by_email = json!({ "op": "call", "component": "admin", "path": "/api/users/by-email", "query": "email=nobody%40example.org" });
-    assert_eq!(one(&api, by_email).await["body"]["data"], Value::Null);
+    assert_eq!(run_step(&api, by_email).await["body"]["data"], Value::Null);
 
     let mut nested = json!([{ "op": "count" }]);
     for _ in 0..5 {
         nested = json!([{ "op": "call", "component": "probe", "path": "/probe/run", "body": nested }]);
     }
-    let mut outcome = one(&api, nested[0].clone()).await;
+    let mut outcome = run_step(&api, nested[0].clone()).await;
     let mut depth = 0;
     while outcome.get("body").is_some() {
         outcome = outcome["body"][0].clone();
@@ -649,7 +657,10 @@ async fn a_component_calls_another_under_its_own_name_and_within_its_own_deadlin
     assert_eq!((depth, outcome), (4, json!({ "too-deep": null })));
 
     let trapping = json!({ "op": "call", "component": "probe", "path": "/probe/run", "body": [{ "op": "trap" }] });
-    assert!(one(&api, trapping).await["unavailable"].is_string(), "a trap of the callee is an answer to the caller");
+    assert!(
+        run_step(&api, trapping).await["unavailable"].is_string(),
+        "a trap of the callee is an answer to the caller"
+    );
 
     // The callee would sleep for longer than this test waits for an answer.
     let host = Host::start(setup().probe_limit("deadline_ms", 3000));
@@ -680,10 +691,10 @@ async fn a_component_reaches_only_the_origins_that_it_is_granted() {
     let host = Host::start(setup);
     let api = host.api();
     let fetch = |method: &str, url: String| json!({ "op": "fetch", "method": method, "url": url });
-    assert_eq!(one(&api, fetch("GET", format!("{origin}/small"))).await, json!({ "status": 200, "bytes": 1 }));
-    assert_eq!(one(&api, fetch("POST", format!("{origin}/small"))).await, json!({ "status": 201, "bytes": 7 }));
-    assert_eq!(one(&api, fetch("GET", format!("{origin}/large"))).await, json!({ "too-large": null }));
-    assert_eq!(one(&api, fetch("GET", format!("{origin}/redirect"))).await["status"], 302);
+    assert_eq!(run_step(&api, fetch("GET", format!("{origin}/small"))).await, json!({ "status": 200, "bytes": 1 }));
+    assert_eq!(run_step(&api, fetch("POST", format!("{origin}/small"))).await, json!({ "status": 201, "bytes": 7 }));
+    assert_eq!(run_step(&api, fetch("GET", format!("{origin}/large"))).await, json!({ "too-large": null }));
+    assert_eq!(run_step(&api, fetch("GET", format!("{origin}/redirect"))).await["status"], 302);
     let port = origin.rsplit(':').next().expect("a port");
     for url in [
         host.url.clone(),
@@ -695,12 +706,12 @@ async fn a_component_reaches_only_the_origins_that_it_is_granted() {
         "http://169.254.169.254/latest/meta-data/".into(),
         String::new(),
     ] {
-        assert!(one(&api, fetch("GET", url.clone())).await.get("denied").is_some(), "{url}");
+        assert!(run_step(&api, fetch("GET", url.clone())).await.get("denied").is_some(), "{url}");
     }
-    assert!(one(&api, fetch("G E T", format!("{origin}/small"))).await["invalid"].is_string());
+    assert!(run_step(&api, fetch("G E T", format!("{origin}/small"))).await["invalid"].is_string());
     // A provider that hangs costs its caller the deadline, and nobody else.
-    api.post("/probe/run", json!([fetch("GET", format!("{origin}/hang"))])).await.fails(504, "REQUEST_TIMEOUT");
-    api.get("/api/courses").await.is(200);
+    api.post("/probe/run", json!([fetch("GET", format!("{origin}/hang"))])).await.expect_error(504, "REQUEST_TIMEOUT");
+    api.get("/api/courses").await.expect_status(200);
 }
 
 #[tokio::test]

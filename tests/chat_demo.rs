@@ -4,7 +4,7 @@
 //! Pictures of what it looks like are left in `target/pages`.
 
 use crate::harness::{
-    Browser, Chat, Expect, Host, PASSWORD, Tab, Wire, WireState, components, production, setup, shared, variant,
+    Browser, Chat, Expect, Host, PASSWORD, Proxy, ProxyState, Tab, components, production, setup, shared, variant,
 };
 use host::runtime::version_id::VersionId;
 use serde_json::{Value, json};
@@ -52,17 +52,19 @@ async fn nothing_in_the_page_is_at_odds_with_its_policy() {
 #[tokio::test]
 async fn the_page_is_no_part_of_the_api() {
     let document = shared().api().get("/api/openapi.json").await;
-    assert!(!document.is(200)["paths"].as_object().expect("paths").keys().any(|path| path.starts_with(PAGE)));
-    shared().api().get("/chat-demo/nothing").await.fails(404, "ROUTE_NOT_FOUND");
-    shared().api().post(PAGE, json!({})).await.fails(405, "METHOD_NOT_ALLOWED");
+    assert!(
+        !document.expect_status(200)["paths"].as_object().expect("paths").keys().any(|path| path.starts_with(PAGE))
+    );
+    shared().api().get("/chat-demo/nothing").await.expect_error(404, "ROUTE_NOT_FOUND");
+    shared().api().post(PAGE, json!({})).await.expect_error(405, "METHOD_NOT_ALLOWED");
 }
 
 #[tokio::test]
 async fn there_is_no_page_in_production_or_where_it_is_switched_off() {
     for host in [Host::start(production()), Host::start(setup().set("CHAT_DEMO", "false"))] {
         for (path, _) in FILES {
-            host.api().get(path).await.fails(404, "ROUTE_NOT_FOUND");
-            host.api().post(path, json!({})).await.fails(404, "ROUTE_NOT_FOUND");
+            host.api().get(path).await.expect_error(404, "ROUTE_NOT_FOUND");
+            host.api().post(path, json!({})).await.expect_error(404, "ROUTE_NOT_FOUND");
         }
         host.chat().await;
     }
@@ -101,11 +103,11 @@ impl Person {
         let guest =
             Person { tab: browser.open(&format!("{url}{PAGE}")).await, side: "guest", written: Vec::new().into() };
         for (field, text) in [("name", name), ("email", email), ("question", question)] {
-            guest.tab.types(&format!("#guest-{field}"), text).await;
+            guest.tab.type_text(&format!("#guest-{field}"), text).await;
         }
         guest.watches().await;
-        guest.tab.clicks("#guest-start").await;
-        guest.is_connected().await;
+        guest.tab.click("#guest-start").await;
+        guest.wait_until_connected().await;
         guest.written.lock().expect("no panic").push(question.into());
         guest
     }
@@ -113,10 +115,10 @@ impl Person {
     async fn admin(browser: &Browser, url: &str, email: &str) -> Person {
         let admin =
             Person { tab: browser.open(&format!("{url}{PAGE}#desk")).await, side: "desk", written: Vec::new().into() };
-        admin.tab.types("#desk-email", email).await;
-        admin.tab.types("#desk-password", PASSWORD).await;
-        admin.tab.clicks("#desk-enter").await;
-        admin.is_connected().await;
+        admin.tab.type_text("#desk-email", email).await;
+        admin.tab.type_text("#desk-password", PASSWORD).await;
+        admin.tab.click("#desk-enter").await;
+        admin.wait_until_connected().await;
         admin
     }
 
@@ -128,12 +130,12 @@ impl Person {
         format!("#{}-{name}", self.side)
     }
 
-    async fn is(&self, state: &str) {
-        self.tab.shows(&self.id("state"), state).await;
+    async fn wait_for_state(&self, state: &str) {
+        self.tab.wait_for_text(&self.id("state"), state).await;
     }
 
-    async fn is_connected(&self) {
-        self.is("Connected").await;
+    async fn wait_until_connected(&self) {
+        self.wait_for_state("Connected").await;
     }
 
     /// Opens the chat of the guest with this name.
@@ -144,18 +146,18 @@ impl Person {
         );
         self.tab.until(&find).await;
         self.tab.eval(&format!("{find}.firstChild.click()")).await;
-        self.tab.shows("#desk-with", name).await;
+        self.tab.wait_for_text("#desk-with", name).await;
     }
 
-    async fn says(&self, text: &str) {
-        self.tab.types(&self.id("text"), text).await;
-        self.tab.presses_enter().await;
+    async fn sends(&self, text: &str) {
+        self.tab.type_text(&self.id("text"), text).await;
+        self.tab.press_enter().await;
         self.written.lock().expect("no panic").push(text.into());
     }
 
-    async fn says_all(&self, topic: &str, number: usize) {
+    async fn sends_all(&self, topic: &str, number: usize) {
         for number in 1..=number {
-            self.says(&format!("{} says {topic} {number}", self.side)).await;
+            self.sends(&format!("{} says {topic} {number}", self.side)).await;
         }
     }
 
@@ -171,12 +173,12 @@ impl Person {
         seen.iter().map(|message| (message[0].as_u64().expect("a number"), text(&message[1]))).collect()
     }
 
-    async fn shows(&self, text: &str) {
-        self.tab.shows(&self.id("log"), text).await;
+    async fn wait_for_message(&self, text: &str) {
+        self.tab.wait_for_text(&self.id("log"), text).await;
     }
 
     /// Everything that was written has been acknowledged.
-    async fn is_heard(&self) {
+    async fn wait_for_delivery(&self) {
         self.tab.until(&format!("!document.querySelector('{} :is(.waiting, .sent, .failed)')", self.id("log"))).await;
     }
 
@@ -220,13 +222,13 @@ async fn chats_in_a_browser_go_on_whatever_happens() {
             .set("CHAT_OFFICE_HOURS", "Monday to Saturday, 09:00 to 17:00"),
     );
     let (first, second) = (host.user("admin").await, host.user("admin").await);
-    let wire = Wire::to(&host.url).await;
-    let (browser, url) = (Browser::start().await, wire.http());
+    let proxy = Proxy::to(&host.url).await;
+    let (browser, url) = (Browser::start().await, proxy.http());
 
     // Two guests come, and two admins see them.
     let question = "Hello! Do you have piano lessons for children?";
     let siti = Person::guest(&browser, &url, "Siti Rahma", "siti@example.org", question).await;
-    siti.tab.shows("#guest-note", "Selamat datang!").await;
+    siti.tab.wait_for_text("#guest-note", "Selamat datang!").await;
     let budi = Person::guest(&browser, &url, "Budi Santoso", "budi@example.org", "What does a lesson cost?").await;
     let ann = Person::admin(&browser, &url, &first.email).await;
     let ben = Person::admin(&browser, &url, &second.email).await;
@@ -236,40 +238,40 @@ async fn chats_in_a_browser_go_on_whatever_happens() {
         admin.tab.until(&format!("{badges} === '1,1'")).await;
         admin.watches().await;
     }
-    ann.tab.pictures("desk-list").await;
+    ann.tab.take_screenshots("desk-list").await;
     ann.opens("Siti Rahma").await;
-    ann.tab.clicks("#desk-take").await;
-    ann.tab.shows("#desk-holder", "You have this chat.").await;
+    ann.tab.click("#desk-take").await;
+    ann.tab.wait_for_text("#desk-holder", "You have this chat.").await;
     ben.opens("Budi Santoso").await;
     // An answer takes the chat as well.
-    ben.says("A first lesson is free.").await;
-    ben.tab.shows("#desk-holder", "You have this chat.").await;
-    ann.says("Yes, from six years on, on Tuesdays and Thursdays. Shall I book a first lesson for you?").await;
-    siti.tab.shows("#guest-with", "Some admin").await;
-    siti.says("Yes, please! Thursday would be best.").await;
-    siti.tab.shows("#guest-log .message:last-child .mark", "Read").await;
-    ann.tab.shows("#desk-log .own .mark", "Read").await;
+    ben.sends("A first lesson is free.").await;
+    ben.tab.wait_for_text("#desk-holder", "You have this chat.").await;
+    ann.sends("Yes, from six years on, on Tuesdays and Thursdays. Shall I book a first lesson for you?").await;
+    siti.tab.wait_for_text("#guest-with", "Some admin").await;
+    siti.sends("Yes, please! Thursday would be best.").await;
+    siti.tab.wait_for_text("#guest-log .message:last-child .mark", "Read").await;
+    ann.tab.wait_for_text("#desk-log .own .mark", "Read").await;
 
     // One types, and the other sees it.
-    siti.tab.types("#guest-text", "Her name is Putri").await;
-    ann.tab.shows("#desk-typing", "Siti Rahma is typing").await;
-    ann.tab.shows("#desk-list [aria-current] .preview", "is typing").await;
-    ann.tab.types("#desk-text", "How old is").await;
-    siti.tab.shows("#guest-typing", "Some admin is typing").await;
-    siti.tab.pictures("guest").await;
-    ann.tab.pictures("desk").await;
+    siti.tab.type_text("#guest-text", "Her name is Putri").await;
+    ann.tab.wait_for_text("#desk-typing", "Siti Rahma is typing").await;
+    ann.tab.wait_for_text("#desk-list [aria-current] .preview", "is typing").await;
+    ann.tab.type_text("#desk-text", "How old is").await;
+    siti.tab.wait_for_text("#guest-typing", "Some admin is typing").await;
+    siti.tab.take_screenshots("guest").await;
+    ann.tab.take_screenshots("desk").await;
     for person in [&siti, &ann] {
-        person.tab.presses_enter().await;
+        person.tab.press_enter().await;
         let text = if person.side == "guest" { "Her name is Putri" } else { "How old is" };
         person.written.lock().expect("no panic").push(text.into());
-        person.shows(text).await;
+        person.wait_for_message(text).await;
     }
 
     // What looks like markup is text.
     let markup = "<img src=x onerror=\"window.hacked = true\"><b>bold</b>";
-    budi.says(markup).await;
+    budi.sends(markup).await;
     for person in [&budi, &ben] {
-        person.shows(markup).await;
+        person.wait_for_message(markup).await;
         let count = "document.querySelectorAll('img, b, .bubble *').length";
         assert_eq!(person.tab.eval(&format!("[{count}, typeof window.hacked]")).await, json!([0, "undefined"]));
     }
@@ -284,53 +286,53 @@ async fn chats_in_a_browser_go_on_whatever_happens() {
     let written = AtomicBool::new(false);
     let swapping = async {
         for wasm in &versions {
-            host.deploy("cs", wasm, "").await.is(201);
+            host.deploy("cs", wasm, "").await.expect_status(201);
         }
         let mut turns = 0;
         while turns < 10 || !written.load(Ordering::Relaxed) {
             let body = json!({ "version": VersionId::of(&versions[turns % 2]).to_string() });
-            host.control().post("/v1/components/cs/activate", body).await.is(200);
+            host.control().post("/v1/components/cs/activate", body).await.expect_status(200);
             turns += 1;
             // A moment for those who write.
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
     let writing = async {
-        all(&people, |person| person.says_all("during the swap", 10)).await;
+        all(&people, |person| person.sends_all("during the swap", 10)).await;
         written.store(true, Ordering::Relaxed);
     };
     futures_util::join!(swapping, writing);
-    all(&people, |person| person.is_heard()).await;
+    all(&people, |person| person.wait_for_delivery()).await;
 
     // Packets get lost, which nobody is told, and then the connections as well.
-    wire.set(WireState::Mute);
-    all(&people, |person| person.says_all("into the void", 3)).await;
-    all(&people, |person| person.is("Reconnecting")).await;
-    siti.tab.pictures("guest-reconnecting").await;
-    wire.set(WireState::Cut);
-    all(&people, |person| person.says_all("without a network", 2)).await;
-    wire.set(WireState::Whole);
-    all(&people, |person| person.is_connected()).await;
+    proxy.set(ProxyState::Stalled);
+    all(&people, |person| person.sends_all("into the void", 3)).await;
+    all(&people, |person| person.wait_for_state("Reconnecting")).await;
+    siti.tab.take_screenshots("guest-reconnecting").await;
+    proxy.set(ProxyState::Closed);
+    all(&people, |person| person.sends_all("without a network", 2)).await;
+    proxy.set(ProxyState::Open);
+    all(&people, |person| person.wait_until_connected()).await;
 
     // A short silence, after which what was underway arrives after all, beside
     // what was sent again.
-    wire.set(WireState::Mute);
-    all(&people, |person| person.says_all("in a tunnel", 2)).await;
-    all(&people, |person| person.is("Reconnecting")).await;
-    wire.set(WireState::Whole);
-    all(&people, |person| person.is_connected()).await;
+    proxy.set(ProxyState::Stalled);
+    all(&people, |person| person.sends_all("in a tunnel", 2)).await;
+    all(&people, |person| person.wait_for_state("Reconnecting")).await;
+    proxy.set(ProxyState::Open);
+    all(&people, |person| person.wait_until_connected()).await;
 
     // The system says that there is no network, and that there is one.
     for person in [siti, ben] {
-        person.tab.is_offline(true).await;
+        person.tab.set_offline(true).await;
     }
-    all(&people, |person| person.says_all("in flight mode", 2)).await;
+    all(&people, |person| person.sends_all("in flight mode", 2)).await;
     for person in [siti, ben] {
-        person.is("Offline").await;
-        person.tab.is_offline(false).await;
-        person.is_connected().await;
+        person.wait_for_state("Offline").await;
+        person.tab.set_offline(false).await;
+        person.wait_until_connected().await;
     }
-    all(&people, |person| person.is_heard()).await;
+    all(&people, |person| person.wait_for_delivery()).await;
     for (person, chat) in [(siti, &of_siti), (ann, &of_siti), (budi, &of_budi), (ben, &of_budi)] {
         person.has_all_of(chat).await;
     }
@@ -347,51 +349,51 @@ async fn chats_in_a_browser_go_on_whatever_happens() {
     }
 
     // A reload is the same person in the same chat, with what was not sent yet.
-    siti.tab.is_offline(true).await;
-    siti.says("Written just before the reload").await;
+    siti.tab.set_offline(true).await;
+    siti.sends("Written just before the reload").await;
     let waits = "JSON.parse(sessionStorage.getItem('shema-chat-guest')).unsent.length === 1";
     siti.tab.until(waits).await;
-    siti.tab.is_offline(false).await;
-    siti.tab.reloads().await;
-    ann.tab.reloads().await;
+    siti.tab.set_offline(false).await;
+    siti.tab.reload().await;
+    ann.tab.reload().await;
     for person in [siti, ann] {
         person.watches().await;
-        person.is_connected().await;
-        person.shows("Written just before the reload").await;
-        person.is_heard().await;
+        person.wait_until_connected().await;
+        person.wait_for_message("Written just before the reload").await;
+        person.wait_for_delivery().await;
     }
     assert!(!siti.tab.is_visible("#guest-form").await && !ann.tab.is_visible("#desk-login").await);
     siti.has_all_of(&of_siti).await;
     // The desk begins with the latest messages; the others are there when asked for.
     let first_seq = "Number(document.querySelector('#desk-log .message').dataset.seq)";
     ann.tab.until(&format!("{first_seq} > 1")).await;
-    ann.tab.clicks("#desk-earlier").await;
+    ann.tab.click("#desk-earlier").await;
     ann.tab.until(&format!("{first_seq} === 1")).await;
     assert!(!ann.tab.is_visible("#desk-earlier").await);
     ann.has_all_of(&of_siti).await;
 
     // Another admin takes over, and ends it.
     ben.opens("Siti Rahma").await;
-    ben.tab.shows("#desk-holder", "Some admin has this chat.").await;
+    ben.tab.wait_for_text("#desk-holder", "Some admin has this chat.").await;
     assert!(!ben.tab.is_visible("#desk-composer").await);
-    ben.tab.clicks("#desk-take").await;
-    ben.tab.shows("#desk-holder", "You have this chat.").await;
-    ben.says("Thank you for your patience.").await;
-    siti.shows("Thank you for your patience.").await;
+    ben.tab.click("#desk-take").await;
+    ben.tab.wait_for_text("#desk-holder", "You have this chat.").await;
+    ben.sends("Thank you for your patience.").await;
+    siti.wait_for_message("Thank you for your patience.").await;
     ann.tab.until("!document.querySelector('#desk-composer').checkVisibility()").await;
-    ben.tab.clicks("#desk-close").await;
-    ben.tab.clicks("#ask-close .main").await;
-    siti.tab.shows("#guest-closed", "This chat is closed.").await;
-    siti.shows("The chat has been closed by our customer service.").await;
-    ben.tab.shows("#desk-holder", "This chat is closed.").await;
-    siti.tab.pictures("guest-closed").await;
-    ben.tab.pictures("desk-closed").await;
-    siti.tab.clicks("#guest-again").await;
+    ben.tab.click("#desk-close").await;
+    ben.tab.click("#ask-close .main").await;
+    siti.tab.wait_for_text("#guest-closed", "This chat is closed.").await;
+    siti.wait_for_message("The chat has been closed by our customer service.").await;
+    ben.tab.wait_for_text("#desk-holder", "This chat is closed.").await;
+    siti.tab.take_screenshots("guest-closed").await;
+    ben.tab.take_screenshots("desk-closed").await;
+    siti.tab.click("#guest-again").await;
     assert_eq!(siti.tab.eval("document.querySelector('#guest-email').value").await, "siti@example.org");
-    siti.tab.pictures("guest-form").await;
-    ben.tab.clicks("#desk-leave").await;
+    siti.tab.take_screenshots("guest-form").await;
+    ben.tab.click("#desk-leave").await;
     ben.tab.until("document.querySelector('#desk-login').checkVisibility()").await;
-    ben.tab.pictures("desk-login").await;
+    ben.tab.take_screenshots("desk-login").await;
 
-    assert_eq!(browser.complaints(), Vec::<String>::new());
+    assert_eq!(browser.errors(), Vec::<String>::new());
 }

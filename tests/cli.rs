@@ -32,7 +32,7 @@ fn output(mut command: Command) -> Output {
 }
 
 #[track_caller]
-fn done(command: Command) -> String {
+fn expect_success(command: Command) -> String {
     let output = output(command);
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{error}");
@@ -41,7 +41,7 @@ fn done(command: Command) -> String {
 
 /// Exit code 1 and one sentence, which is returned.
 #[track_caller]
-fn fails(command: Command) -> String {
+fn expect_failure(command: Command) -> String {
     let output = output(command);
     let error = String::from_utf8(output.stderr).expect("text");
     assert_eq!(output.status.code(), Some(1), "{error}");
@@ -52,7 +52,7 @@ fn fails(command: Command) -> String {
 
 #[test]
 fn a_command_without_a_host_says_where_it_has_looked() {
-    let said = fails(shema(&["status"]));
+    let said = expect_failure(shema(&["status"]));
     let expected = "no host runs here: there is no .shema/listen.json; \
                     start one with `shema serve` or set SHEMA_CONTROL_URL";
     assert_eq!(said, expected);
@@ -60,13 +60,13 @@ fn a_command_without_a_host_says_where_it_has_looked() {
     let mut gone = shema(&["rollback", "course"]);
     gone.env("SHEMA_CONTROL_URL", "http://127.0.0.1:1").env("SHEMA_CONTROL_TOKEN", "any");
     let expected = "no host answers at http://127.0.0.1:1, which is the address in SHEMA_CONTROL_URL: has it ended?";
-    assert_eq!(fails(gone), expected);
+    assert_eq!(expect_failure(gone), expected);
 
     let mut wrong = shema(&["logs"]);
     wrong.env("SHEMA_CONTROL_URL", "localhost").env("SHEMA_CONTROL_TOKEN", "any");
-    assert_eq!(fails(wrong), "SHEMA_CONTROL_URL: `localhost` is not an address such as http://127.0.0.1:3001");
+    assert_eq!(expect_failure(wrong), "SHEMA_CONTROL_URL: `localhost` is not an address such as http://127.0.0.1:3001");
 
-    let missing = fails(shema(&["deploy", "course", "missing.wasm"]));
+    let missing = expect_failure(shema(&["deploy", "course", "missing.wasm"]));
     assert!(missing.starts_with("cannot read missing.wasm"), "{missing}");
 }
 
@@ -75,17 +75,17 @@ fn the_token_goes_to_the_host_that_it_is_of() {
     let host = shared();
     let mut other = shema_of(host, &["logs"]);
     other.env("SHEMA_CONTROL_URL", "http://127.0.0.1:1");
-    let said = fails(other);
+    let said = expect_failure(other);
     assert!(said.starts_with("SHEMA_CONTROL_URL is set and SHEMA_CONTROL_TOKEN is not"), "{said}");
 
     let mut wrong = shema_of(host, &["logs"]);
     wrong.env("SHEMA_CONTROL_TOKEN", "wrong");
     let expected = format!("the host at {} refuses the control token of SHEMA_CONTROL_TOKEN", host.control);
-    assert_eq!(fails(wrong), expected);
+    assert_eq!(expect_failure(wrong), expected);
 
     let mut given = shema(&["logs"]);
     given.env("SHEMA_CONTROL_URL", format!("{}/", host.control)).env("SHEMA_CONTROL_TOKEN", &host.control_token);
-    done(given);
+    expect_success(given);
 }
 
 #[test]
@@ -103,30 +103,30 @@ fn wrong_usage_is_exit_code_two() {
         assert_eq!(output(shema(arguments)).status.code(), Some(2), "{arguments:?}");
     }
     for command in ["serve", "dev", "build", "new", "deploy", "activate", "rollback", "status", "logs", "migrate"] {
-        assert!(done(shema(&[command, "--help"])).contains("Usage: shema"), "{command}");
+        assert!(expect_success(shema(&[command, "--help"])).contains("Usage: shema"), "{command}");
     }
 }
 
 #[tokio::test]
 async fn a_new_component_answers_is_in_order_and_passes_its_test() {
     let checkout = Checkout::new();
-    let steps = done(checkout.shema(&["new", "two-words"]));
+    let steps = expect_success(checkout.shema(&["new", "two-words"]));
     assert!(steps.contains("shema deploy two-words target/components/two-words.wasm"), "{steps}");
 
-    done(checkout.shema(&["build", "two-words"]));
+    expect_success(checkout.shema(&["build", "two-words"]));
     let artifact = checkout.dir.join("target/components/two-words.wasm");
     // As the steps say: deployed, it answers below its name.
     let host = Host::start(setup());
-    let told = done(shema_of(&host, &["deploy", "two-words", &text(&artifact)]));
+    let told = expect_success(shema_of(&host, &["deploy", "two-words", &text(&artifact)]));
     assert!(told.contains("two-words@") && told.contains("+ GET /api/two-words"), "{told}");
     let answer = host.api().get("/api/two-words?name=Ada").await;
-    assert_eq!(answer.gives(200)["message"], "Hello, Ada!");
+    assert_eq!(answer.expect_data(200)["message"], "Hello, Ada!");
     // In the profile whose macros are compiled for `shema dev`: 13 s of computing
     // instead of 170 where nothing is built yet.
     let test = ["test", "--quiet", "--profile", "component-dev", "-p", "two-words"];
-    let tested = done(checkout.command("cargo", &test));
+    let tested = expect_success(checkout.command("cargo", &test));
     assert!(tested.contains("1 passed"), "{tested}");
-    done(checkout.command("cargo", &["fmt", "--all", "--check"]));
+    expect_success(checkout.command("cargo", &["fmt", "--all", "--check"]));
 
     for (name, why) in [
         ("two-words", "components/two-words is there already"),
@@ -134,13 +134,13 @@ async fn a_new_component_answers_is_in_order_and_passes_its_test() {
         ("serde", "the workspace has a package `serde` already, which cargo could not tell apart"),
         ("host", "the workspace has a package `host` already, which cargo could not tell apart"),
     ] {
-        assert_eq!(fails(checkout.shema(&["new", name])), why);
+        assert_eq!(expect_failure(checkout.shema(&["new", name])), why);
     }
     for name in ["Course", "a_b", "a--b", "1a", "a-", "../a", "", &"a".repeat(41)] {
-        let said = fails(checkout.shema(&["new", name]));
+        let said = expect_failure(checkout.shema(&["new", name]));
         assert!(said.starts_with(&format!("`{name}` is no name for a component")), "{said}");
     }
-    assert_eq!(fails(shema(&["new", "thing"])), "`shema new` runs in the root of a source checkout");
+    assert_eq!(expect_failure(shema(&["new", "thing"])), "`shema new` runs in the root of a source checkout");
 }
 
 /// The same component with another identity: a custom section says nothing.
@@ -164,7 +164,7 @@ async fn a_version_is_deployed_activated_and_taken_back() {
     };
     let (one, two, three) =
         (file("1.wasm", &wasm), file("2.wasm", &variant(&wasm, 2)), file("3.wasm", &variant(&wasm, 3)));
-    let run = |arguments: &[&str]| done(shema_of(&host, arguments));
+    let run = |arguments: &[&str]| expect_success(shema_of(&host, arguments));
     let live = async || host.api().get("/hello").await.header("x-shema-component").to_owned();
 
     let told = run(&["deploy", "hello", &one, "--mount", "/hello"]);
@@ -206,13 +206,13 @@ async fn what_the_host_refuses_is_said_in_its_words() {
     let host = shared();
     let not_one = scratch_dir("cli").join("not.wasm");
     fs::write(&not_one, "text").expect("a file");
-    let said = fails(shema_of(host, &["deploy", "course", &text(&not_one)]));
+    let said = expect_failure(shema_of(host, &["deploy", "course", &text(&not_one)]));
     assert!(said.contains("component") && !said.ends_with('.'), "{said}");
     assert_eq!(host.api().get("/api/courses").await.status, 200);
 
-    assert!(fails(shema_of(host, &["rollback", "nothing"])).contains("nothing"));
-    assert!(fails(shema_of(host, &["activate", "course", "000000000000"])).contains("000000000000"));
-    let said = fails(shema_of(host, &["deploy", "course", &text(&not_one), "--signature", &text(&not_one)]));
+    assert!(expect_failure(shema_of(host, &["rollback", "nothing"])).contains("nothing"));
+    assert!(expect_failure(shema_of(host, &["activate", "course", "000000000000"])).contains("000000000000"));
+    let said = expect_failure(shema_of(host, &["deploy", "course", &text(&not_one), "--signature", &text(&not_one)]));
     assert!(said.ends_with("not an Ed25519 signature, which is 64 bytes or the same in base64"), "{said}");
 }
 
@@ -223,7 +223,7 @@ fn a_broken_file_of_the_host_does_not_stop_a_client() {
     let file = scratch_dir("cli").join("host.toml");
     fs::write(&file, "no toml").expect("a file");
     command.env("SHEMA_CONFIG", file).env("SHEMA_LISTEN", "nowhere");
-    done(command);
+    expect_success(command);
 }
 
 #[tokio::test]
@@ -235,12 +235,12 @@ async fn logs_are_of_one_component_or_of_all_and_can_be_followed() {
         let parse = |line| serde_json::from_str::<Value>(line).expect("JSON");
         lines.lines().map(|line| parse(line)["component"].as_str().expect("a component").to_owned()).collect()
     };
-    assert!(done(shema_of(host, &["logs", "probe"])).contains(r#""message":"said to the test 0""#));
-    let course = of(&done(shema_of(host, &["logs", "course"])));
+    assert!(expect_success(shema_of(host, &["logs", "probe"])).contains(r#""message":"said to the test 0""#));
+    let course = of(&expect_success(shema_of(host, &["logs", "course"])));
     assert!(!course.is_empty() && course.iter().all(|name| name.starts_with("course")), "{course:?}");
-    let all = of(&done(shema_of(host, &["logs"])));
+    let all = of(&expect_success(shema_of(host, &["logs"])));
     assert!(all.iter().any(|name| name.starts_with("probe")) && all.len() > course.len(), "{all:?}");
-    assert_eq!(fails(shema_of(host, &["logs", "coures"])), "There is no component `coures`");
+    assert_eq!(expect_failure(shema_of(host, &["logs", "coures"])), "There is no component `coures`");
 
     let mut follow = shema_of(host, &["logs", "course", "--follow"]);
     follow.stdout(Stdio::piped());

@@ -3,7 +3,7 @@
 //! version after the latter.
 
 use crate::harness::{
-    Api, Balancer, Expect, Host, Setup, Wire, WireState, fixture, hello, scratch_dir, setup, signal, until,
+    Api, Balancer, Expect, Host, Proxy, ProxyState, Setup, fixture, hello, scratch_dir, setup, signal, until,
 };
 use host::runtime::version_id::VersionId;
 use nix::sys::signal::Signal;
@@ -138,7 +138,7 @@ async fn has_event(host: &Host, kind: &str, part: &str) {
 async fn nodes(host: &Host) -> BTreeMap<String, String> {
     let answer = host.control().get("/v1/nodes").await;
     let text = |value: &Value| value.as_str().expect("a text").to_owned();
-    let nodes = answer.is(200).as_array().expect("a list").clone();
+    let nodes = answer.expect_status(200).as_array().expect("a list").clone();
     nodes.iter().map(|node| (text(&node["public"]), text(&node["state"]))).collect()
 }
 
@@ -149,7 +149,7 @@ async fn state(host: &Host, of: &Host) -> Option<String> {
 /// State and weight of each version of `hello`, as a host has it.
 async fn states(host: &Host) -> BTreeMap<String, (String, u64)> {
     let answer = host.control().get("/v1/components").await;
-    let all = answer.is(200).as_array().expect("a list").clone();
+    let all = answer.expect_status(200).as_array().expect("a list").clone();
     let hello = all.iter().find(|component| component["name"] == "hello").expect("hello").clone();
     let state = |version: &Value| {
         let text = |key: &str| version[key].as_str().expect("a text").to_owned();
@@ -159,7 +159,7 @@ async fn states(host: &Host) -> BTreeMap<String, (String, u64)> {
 }
 
 async fn rollback(host: &Host) -> Value {
-    host.control().post("/v1/components/hello/rollback", json!({})).await.is(200).clone()
+    host.control().post("/v1/components/hello/rollback", json!({})).await.expect_status(200).clone()
 }
 
 /// Deploys that were asked for, and when each was answered.
@@ -337,13 +337,13 @@ async fn a_host_that_cannot_prepare_blocks_the_deploy_and_says_why() {
     let probe = fs::read(fixture("probe")).expect("the probe");
 
     let answer = good.deploy("probe", &probe, "").await;
-    let error = &answer.is(409)["error"];
+    let error = &answer.expect_status(409)["error"];
     assert_eq!(error["code"], "NODE_NOT_PREPARED");
     let message = error["message"].as_str().expect("a message");
     assert!(message.contains(&poor.url) && message.contains("grant"), "{message}");
     assert_eq!(error["details"][0]["node"], poor.url);
     for host in [&good, &poor] {
-        host.api().post("/probe/run", json!([])).await.fails(503, "SERVICE_UNAVAILABLE");
+        host.api().post("/probe/run", json!([])).await.expect_error(503, "SERVICE_UNAVAILABLE");
     }
     has_event(&poor, "node", "cannot prepare probe@").await;
     has_event(&good, "refused", "Nothing was changed").await;
@@ -352,9 +352,9 @@ async fn a_host_that_cannot_prepare_blocks_the_deploy_and_says_why() {
 
     // The operator mends the file: no host has to start again.
     fs::copy(good.data_dir.join("host.toml"), poor.data_dir.join("host.toml")).expect("a copy");
-    good.deploy("probe", &probe, "").await.is(200);
+    good.deploy("probe", &probe, "").await.expect_status(200);
     for host in [&good, &poor] {
-        host.api().post("/probe/run", json!([])).await.is(200);
+        host.api().post("/probe/run", json!([])).await.expect_status(200);
     }
 }
 
@@ -363,12 +363,12 @@ async fn a_killed_host_is_fenced_and_has_caught_up_before_it_is_ready() {
     let cluster = Cluster::new();
     let mut hosts = cluster.start_all(3).await;
     let [first, second] = pair();
-    hosts[0].deploy("hello", &second, "").await.is(201);
-    hosts[0].deploy("hello", &first, "").await.is(201);
+    hosts[0].deploy("hello", &second, "").await.expect_status(201);
+    hosts[0].deploy("hello", &first, "").await.expect_status(201);
     let dead = hosts.pop().expect("three");
     dead.kill();
     let answer = hosts[0].deploy("hello", &second, "").await;
-    assert_eq!(answer.is(200)["nodes"], 2);
+    assert_eq!(answer.expect_status(200)["nodes"], 2);
     for host in &hosts {
         assert_serves(host, &second).await;
     }
@@ -378,30 +378,30 @@ async fn a_killed_host_is_fenced_and_has_caught_up_before_it_is_ready() {
     let again = cluster.start(2);
     assert_serves(&again, &second).await;
     assert_eq!(state(&hosts[0], &again).await.as_deref(), Some("ready"));
-    assert_eq!(hosts[0].deploy("hello", &first, "").await.is(200)["nodes"], 3);
+    assert_eq!(hosts[0].deploy("hello", &first, "").await.expect_status(200)["nodes"], 3);
     assert_serves(&again, &first).await;
     // One that is stopped in order leaves the list at once.
     assert_eq!(again.stop(), Some(0));
     assert_eq!(state(&hosts[0], &again).await, None);
-    assert_eq!(hosts[0].deploy("hello", &second, "").await.is(200)["nodes"], 2);
+    assert_eq!(hosts[0].deploy("hello", &second, "").await.expect_status(200)["nodes"], 2);
     let events = events(&hosts[0], "node").await;
     let fenced = format!("{} was not seen", again.url);
     assert!(!events.iter().any(|message| message.contains(&fenced)), "nobody waits for it: {events:?}");
 }
 
-/// The last of three hosts, behind a wire.
-async fn wired(cluster: &Cluster) -> (Vec<Host>, Host, Wire) {
+/// The last of three hosts, behind a proxy.
+async fn wired(cluster: &Cluster) -> (Vec<Host>, Host, Proxy) {
     let hosts = cluster.start_all(2).await;
-    let wire = Wire::new().await;
+    let proxy = Proxy::new().await;
     let setup = cluster.setup(2);
-    let url = wire.url(&setup.environment["DATABASE_URL"]);
+    let url = proxy.url(&setup.environment["DATABASE_URL"]);
     let away = tokio::task::spawn_blocking(move || Host::start(setup.set("DATABASE_URL", url)));
-    (hosts, away.await.expect("it starts"), wire)
+    (hosts, away.await.expect("it starts"), proxy)
 }
 
-async fn others_go_on_without_a_host_that(what: WireState) {
+async fn others_go_on_without_a_host_that(what: ProxyState) {
     let cluster = Cluster::new();
-    let (hosts, away, wire) = wired(&cluster).await;
+    let (hosts, away, proxy) = wired(&cluster).await;
     let history = Arc::new(History::default());
     let [first, second] = pair();
     deploy(&hosts[0], &second, &history).await;
@@ -409,12 +409,12 @@ async fn others_go_on_without_a_host_that(what: WireState) {
     let mut load = Load::new(&history);
     load.on(&away.url, 2, true);
     load.answers(20).await;
-    wire.set(what);
+    proxy.set(what);
     // It answers as before, as long as the others wait for it, and nothing then.
     let outcome = deploy(&hosts[0], &second, &history).await;
     assert_eq!(outcome["nodes"], 2, "{outcome}");
     assert_eq!(away.api().get("/health").await.status, 503);
-    away.api().get("/hello").await.fails(503, "SERVICE_UNAVAILABLE");
+    away.api().get("/hello").await.expect_error(503, "SERVICE_UNAVAILABLE");
     let alone = nodes(&away).await;
     assert_eq!(alone, BTreeMap::from([(away.url.clone(), "fenced".to_owned())]), "as far as it knows");
     assert_eq!(state(&hosts[0], &away).await.as_deref(), Some("fenced"));
@@ -422,7 +422,7 @@ async fn others_go_on_without_a_host_that(what: WireState) {
     deploy(&hosts[0], &second, &history).await;
     has_event(&away, "node", "This host has lost the database").await;
 
-    wire.set(WireState::Whole);
+    proxy.set(ProxyState::Open);
     until("it is back", async || (served(&away.api()).await.0 == 200).then_some(())).await;
     assert_serves(&away, &second).await;
     assert_eq!(away.api().get("/health").await.status, 200);
@@ -435,12 +435,12 @@ async fn others_go_on_without_a_host_that(what: WireState) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_that_is_cut_off_answers_nothing_until_it_has_caught_up() {
-    others_go_on_without_a_host_that(WireState::Cut).await;
+    others_go_on_without_a_host_that(ProxyState::Closed).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn so_does_one_whose_packets_are_lost() {
-    others_go_on_without_a_host_that(WireState::Mute).await;
+    others_go_on_without_a_host_that(ProxyState::Stalled).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -518,9 +518,9 @@ async fn rollback_canary_and_delete_reach_all_hosts_and_the_audit() {
         let request = by(host, who).request(reqwest::Method::POST, &format!("{path}{query}")).body(wasm.to_vec());
         host.api().finish(request, path).await.expect("an answer")
     };
-    upload(&hosts[0], "anna", "", &first).await.is(201);
+    upload(&hosts[0], "anna", "", &first).await.expect_status(201);
     weights(&[(&first, "live", 100)]).await;
-    upload(&hosts[1], "bert", "?canary=30", &second).await.is(201);
+    upload(&hosts[1], "bert", "?canary=30", &second).await.expect_status(201);
     weights(&[(&first, "live", 70), (&second, "canary", 30)]).await;
     has_event(&hosts[0], "canary", "30 % of the clients, by a change on another host").await;
     // The same clients on all hosts.
@@ -533,19 +533,19 @@ async fn rollback_canary_and_delete_reach_all_hosts_and_the_audit() {
         }
         assert_eq!(labels.len(), 1, "{client}: {labels:?}");
     }
-    by(&hosts[2], "carl").post("/v1/components/hello/rollback", json!({})).await.is(200);
+    by(&hosts[2], "carl").post("/v1/components/hello/rollback", json!({})).await.expect_status(200);
     weights(&[(&first, "live", 100), (&second, "retired", 0)]).await;
     let body = json!({ "version": version(&second) });
-    by(&hosts[2], "dora").post("/v1/components/hello/activate", body).await.is(200);
+    by(&hosts[2], "dora").post("/v1/components/hello/activate", body).await.expect_status(200);
     weights(&[(&first, "retired", 0), (&second, "live", 100)]).await;
     rollback(&hosts[0]).await;
     weights(&[(&first, "live", 100), (&second, "retired", 0)]).await;
-    by(&hosts[1], "emil").delete("/v1/components/hello").await.is(200);
+    by(&hosts[1], "emil").delete("/v1/components/hello").await.expect_status(200);
     for host in &hosts {
-        host.api().get("/hello").await.fails(503, "SERVICE_UNAVAILABLE");
+        host.api().get("/hello").await.expect_error(503, "SERVICE_UNAVAILABLE");
     }
     has_event(&hosts[0], "delete", "hello was deleted, by a change on another host").await;
-    upload(&hosts[2], "fred", "", &first).await.is(200);
+    upload(&hosts[2], "fred", "", &first).await.expect_status(200);
     weights(&[(&first, "live", 100), (&second, "retired", 0)]).await;
 
     let digest = host::runtime::version_id::digest;
@@ -574,11 +574,11 @@ async fn a_version_that_fails_on_one_host_is_taken_back_on_all() {
     let cluster = Cluster::new();
     let hosts = cluster.start_all(3).await;
     let (good, flaky) = (hello(""), hello("flaky"));
-    hosts[0].deploy("hello", &good, "").await.is(201);
+    hosts[0].deploy("hello", &good, "").await.expect_status(201);
     for host in &hosts {
         assert_serves(host, &good).await;
     }
-    hosts[1].deploy("hello", &flaky, "").await.is(201);
+    hosts[1].deploy("hello", &flaky, "").await.expect_status(201);
     // All find it worse at about the same time.
     let asking = hosts.iter().map(|host| async {
         until("it is taken back", async || (served(&host.api()).await.1 == label(&good)).then_some(())).await;
@@ -615,7 +615,7 @@ async fn deploys_on_two_hosts_at_once_leave_all_with_one_version() {
         let answers = futures_util::future::join_all(deploys).await;
         let won: Vec<usize> = answers.iter().enumerate().filter(|(_, one)| one.status < 300).map(|(i, _)| i).collect();
         for answer in answers.iter().filter(|answer| answer.status >= 300) {
-            let error = &answer.is(409)["error"];
+            let error = &answer.expect_status(409)["error"];
             assert_eq!(error["code"], "CONFLICT", "{error}");
         }
         assert!(!won.is_empty(), "somebody wins");

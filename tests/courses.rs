@@ -1,7 +1,7 @@
 //! CRS-1 to CRS-6.
 
 use crate::harness::{
-    Expect, Host, School, assert_has_keys, course_body, id_of, is_time, nothing, shared, unique, with, without,
+    Expect, Host, School, assert_has_keys, course_body, id_of, is_time, shared, unique, unknown_id, with, without,
 };
 use serde_json::{Value, json};
 
@@ -14,7 +14,7 @@ async fn create(host: &Host, courses: &[Value]) -> (String, Vec<String>) {
     let mut ids = Vec::new();
     for changes in courses {
         let body = with(&course_body(), with(&json!({ "instrument": instrument }), changes.clone()));
-        ids.push(id_of(admin.api.post("/api/courses", body).await.gives(201)));
+        ids.push(id_of(admin.api.post("/api/courses", body).await.expect_data(201)));
     }
     (instrument.replace(' ', "%20"), ids)
 }
@@ -31,8 +31,8 @@ async fn the_newest_course_comes_first_and_ties_are_broken_by_id() {
     let titled = ["a", "b", "c", "d", "e"].map(|title| json!({ "title": title, "is_active": title != "b" }));
     let (instrument, ids) = create(host, &titled).await;
     let list = host.api().get(&format!("/api/courses?instrument={instrument}")).await;
-    assert_eq!(titles(list.lists("courses")), ["e", "d", "c", "b", "a"]);
-    for course in list.lists("courses") {
+    assert_eq!(titles(list.expect_list("courses")), ["e", "d", "c", "b", "a"]);
+    for course in list.expect_list("courses") {
         assert_has_keys(course, COURSE);
     }
     assert_eq!(list.data()["pagination"], json!({ "page": 1, "limit": 20, "total": 5, "total_pages": 1 }));
@@ -45,7 +45,7 @@ async fn the_newest_course_comes_first_and_ties_are_broken_by_id() {
     let mut wanted = ids[1..].to_vec();
     wanted.sort_by(|a, b| b.cmp(a));
     wanted.insert(0, ids[0].clone());
-    let found: Vec<String> = list.lists("courses").iter().map(id_of).collect();
+    let found: Vec<String> = list.expect_list("courses").iter().map(id_of).collect();
     assert_eq!(found, wanted);
 }
 
@@ -56,15 +56,15 @@ async fn a_list_has_pages() {
     let mut seen = Vec::new();
     for (page, length) in [(1, 2), (2, 2), (3, 1), (4, 0), (1_000_000, 0)] {
         let list = host.api().get(&format!("/api/courses?instrument={instrument}&page={page}&limit=2")).await;
-        assert_eq!(list.lists("courses").len(), length);
+        assert_eq!(list.expect_list("courses").len(), length);
         let pagination = json!({ "page": page, "limit": 2, "total": 5, "total_pages": 3 });
         assert_eq!(list.data()["pagination"], pagination);
-        seen.extend(list.lists("courses").iter().map(id_of));
+        seen.extend(list.expect_list("courses").iter().map(id_of));
     }
     seen.reverse();
     assert_eq!(seen, ids);
-    let empty = host.api().get(&format!("/api/courses?instrument={}", nothing())).await;
-    assert!(empty.lists("courses").is_empty());
+    let empty = host.api().get(&format!("/api/courses?instrument={}", unknown_id())).await;
+    assert!(empty.expect_list("courses").is_empty());
     assert_eq!(empty.data()["pagination"], json!({ "page": 1, "limit": 20, "total": 0, "total_pages": 0 }));
 }
 
@@ -89,11 +89,11 @@ async fn pages_have_bounds_that_are_wider_for_admins() {
         let both = host.api().get(&format!("{path}?limit=0&page=0")).await;
         assert_eq!(both.problems(), ["limit too_small", "page too_small"]);
         assert_eq!(instructor.api.get(&format!("{path}?limit=101")).await.problems(), ["limit too_big"]);
-        instructor.api.get(&format!("{path}?limit=100")).await.gives(200);
-        admin.api.get(&format!("{path}?limit=1000")).await.gives(200);
+        instructor.api.get(&format!("{path}?limit=100")).await.expect_data(200);
+        admin.api.get(&format!("{path}?limit=1000")).await.expect_data(200);
         assert_eq!(admin.api.get(&format!("{path}?limit=1001")).await.problems(), ["limit too_big"]);
-        host.api().get(&format!("{path}?page=9223372036854775807&limit=100")).await.gives(200);
-        host.api().get(&format!("{path}?unknown=x")).await.gives(200);
+        host.api().get(&format!("{path}?page=9223372036854775807&limit=100")).await.expect_data(200);
+        host.api().get(&format!("{path}?unknown=x")).await.expect_data(200);
     }
 }
 
@@ -111,7 +111,7 @@ async fn courses_are_filtered() {
     .await;
     let find = async |path: &str, query: &str| {
         let answer = host.api().get(&format!("{path}?instrument={instrument}&{query}")).await;
-        titles(answer.lists("courses")).join("")
+        titles(answer.expect_list("courses")).join("")
     };
     for (query, found) in [
         ("", "cba"),
@@ -136,9 +136,9 @@ async fn courses_are_filtered() {
     assert_eq!(find("/api/courses/active", "is_active=false").await, "ca");
     assert_eq!(find("/api/courses/active", "level=all_levels").await, "c");
     let upper = host.api().get(&format!("/api/courses?instrument={}", instrument.to_uppercase())).await;
-    assert_eq!(upper.lists("courses").len(), 3);
+    assert_eq!(upper.expect_list("courses").len(), 3);
     let part = host.api().get(&format!("/api/courses?instrument={}", &instrument[..instrument.len() - 1])).await;
-    assert!(part.lists("courses").is_empty());
+    assert!(part.expect_list("courses").is_empty());
 }
 
 #[tokio::test]
@@ -171,7 +171,7 @@ async fn wildcards_in_a_search_stand_for_themselves() {
         ("nowhere", ""),
     ] {
         let answer = host.api().get(&format!("/api/courses?instrument={instrument}&search={search}")).await;
-        assert_eq!(titles(answer.lists("courses")).join("|"), found, "{search}");
+        assert_eq!(titles(answer.expect_list("courses")).join("|"), found, "{search}");
     }
 }
 
@@ -199,7 +199,7 @@ async fn filters_are_validated_all_at_once() {
         }
     }
     let longest = "%C3%BC".repeat(100);
-    api.get(&format!("/api/courses?search={longest}")).await.gives(200);
+    api.get(&format!("/api/courses?search={longest}")).await.expect_data(200);
     // Not an error of ours, whatever it is.
     assert!(api.get("/api/courses?search=%ff%fe").await.status < 500);
     assert!(api.get("/api/courses?min_price=1e300&max_price=1e301").await.status < 500);
@@ -213,14 +213,14 @@ async fn a_course_is_shown_to_everybody() {
     let host = shared();
     let (_, ids) = create(host, &[json!({ "is_active": false })]).await;
     let answer = host.api().get(&format!("/api/courses/{}", ids[0])).await;
-    assert_has_keys(answer.gives(200), COURSE);
+    assert_has_keys(answer.expect_data(200), COURSE);
     assert_eq!(answer.data()["id"], ids[0]);
     // Ids are well-formed in either case, and canonical in answers.
     let upper = host.api().get(&format!("/api/courses/{}", ids[0].to_uppercase())).await;
-    assert_eq!(upper.gives(200)["id"], ids[0]);
-    host.api().get(&format!("/api/courses/{}", nothing())).await.fails(404, "COURSE_NOT_FOUND");
+    assert_eq!(upper.expect_data(200)["id"], ids[0]);
+    host.api().get(&format!("/api/courses/{}", unknown_id())).await.expect_error(404, "COURSE_NOT_FOUND");
     // The version digit is not judged.
-    host.api().get("/api/courses/00000000-0000-0000-0000-000000000000").await.fails(404, "COURSE_NOT_FOUND");
+    host.api().get("/api/courses/00000000-0000-0000-0000-000000000000").await.expect_error(404, "COURSE_NOT_FOUND");
     for id in ["1", "null", &ids[0].replace('-', ""), &format!("{}0", ids[0]), "g0000000-0000-4000-8000-000000000000"] {
         assert_eq!(host.api().get(&format!("/api/courses/{id}")).await.problems(), ["id invalid_string"], "{id}");
     }
@@ -231,7 +231,7 @@ async fn a_course_can_come_with_its_next_twenty_classes() {
     let school = School::open(shared()).await;
     let path = format!("/api/courses/{}", school.course);
     let empty = school.host.api().get(&format!("{path}?include=upcoming_schedules")).await;
-    assert_eq!(empty.gives(200)["upcoming_schedules"], json!([]));
+    assert_eq!(empty.expect_data(200)["upcoming_schedules"], json!([]));
     school.class_row(-600, 3).await;
     let mut wanted = Vec::new();
     for hour in (1..=22).rev() {
@@ -239,7 +239,7 @@ async fn a_course_can_come_with_its_next_twenty_classes() {
     }
     wanted.reverse();
     let answer = school.host.api().get(&format!("{path}?include=upcoming_schedules")).await;
-    assert_has_keys(answer.gives(200), &format!("{COURSE} upcoming_schedules"));
+    assert_has_keys(answer.expect_data(200), &format!("{COURSE} upcoming_schedules"));
     let classes = answer.data()["upcoming_schedules"].as_array().expect("a list");
     assert_eq!(classes.iter().map(id_of).collect::<Vec<_>>(), wanted[..20]);
     assert_has_keys(&classes[0], crate::schedules::SCHEDULE);
@@ -254,10 +254,10 @@ async fn a_new_course_has_what_was_sent_and_defaults() {
     let body = json!({
         "title": "  Violin for all  ", "description": " Bow \n and strings ", "level": "all_levels",
         "instrument": " Violin ", "price_per_session": 175_000.5, "duration_minutes": 45, "max_students": 8,
-        "is_active": false, "id": nothing(), "created_at": "2020-01-01T00:00:00Z", "unknown": [1],
+        "is_active": false, "id": unknown_id(), "created_at": "2020-01-01T00:00:00Z", "unknown": [1],
     });
     let answer = instructor.api.post("/api/courses", body).await;
-    let course = answer.gives(201);
+    let course = answer.expect_data(201);
     assert_has_keys(course, COURSE);
     let sent = json!({
         "title": "Violin for all", "description": "Bow \n and strings", "level": "all_levels", "instrument": "Violin",
@@ -269,13 +269,13 @@ async fn a_new_course_has_what_was_sent_and_defaults() {
     assert!(is_time(&course["created_at"]) && course["created_at"] == course["updated_at"]);
     assert!(!course["created_at"].as_str().expect("a text").starts_with("2020"));
     let read = host.api().get(&format!("/api/courses/{}", id_of(course))).await;
-    assert_eq!(read.gives(200), course);
+    assert_eq!(read.expect_data(200), course);
 
     let least = without(&course_body(), "max_students");
     let nulls = json!({ "description": null, "instrument": null, "max_students": null, "is_active": null });
     for body in [least.clone(), with(&least, nulls)] {
         let answer = instructor.api.post("/api/courses", body).await;
-        let course = answer.gives(201);
+        let course = answer.expect_data(201);
         assert_eq!((&course["description"], &course["instrument"]), (&Value::Null, &Value::Null));
         assert_eq!((&course["max_students"], &course["is_active"]), (&json!(1), &json!(true)));
     }
@@ -353,7 +353,7 @@ async fn the_bounds_of_a_course_are_included() {
     ] {
         let answer = admin.api.post("/api/courses", with(&course_body(), changes.clone())).await;
         let (name, value) = changes.as_object().and_then(|object| object.iter().next()).expect("a field");
-        let found = &answer.gives(201)[name];
+        let found = &answer.expect_data(201)[name];
         match value.as_str() {
             Some(text) => assert_eq!(found, text.trim()),
             None => assert_eq!(found.as_f64(), value.as_f64()),
@@ -369,8 +369,8 @@ async fn a_course_is_changed_in_part() {
     let path = format!("/api/courses/{}", ids[0]);
     let before = host.api().get(&path).await.data().clone();
     let answer =
-        instructor.api.put(&path, json!({ "title": " New ", "price_per_session": 1.25, "id": nothing() })).await;
-    let after = answer.gives(200);
+        instructor.api.put(&path, json!({ "title": " New ", "price_per_session": 1.25, "id": unknown_id() })).await;
+    let after = answer.expect_data(200);
     assert_has_keys(after, COURSE);
     assert_eq!((&after["title"], &after["price_per_session"]), (&json!("New"), &json!(1.25)));
     for name in ["id", "description", "level", "instrument", "duration_minutes", "max_students", "created_at"] {
@@ -380,7 +380,7 @@ async fn a_course_is_changed_in_part() {
     assert_eq!(host.api().get(&path).await.data(), after, "a change shows in the next read");
 
     let cleared = instructor.api.put(&path, json!({ "description": null, "instrument": null })).await;
-    let cleared = cleared.gives(200);
+    let cleared = cleared.expect_data(200);
     assert_eq!((&cleared["description"], &cleared["instrument"]), (&Value::Null, &Value::Null));
     for name in ["level", "duration_minutes", "max_students", "is_active"] {
         let problem = format!("{name} invalid_type");
@@ -389,10 +389,10 @@ async fn a_course_is_changed_in_part() {
     for nothing_to_do in [json!({}), json!({ "unknown": 1 })] {
         assert_eq!(instructor.api.put(&path, nothing_to_do).await.problems(), [" custom"]);
     }
-    let missing = format!("/api/courses/{}", nothing());
-    instructor.api.put(&missing, json!({ "title": "x" })).await.fails(404, "COURSE_NOT_FOUND");
+    let missing = format!("/api/courses/{}", unknown_id());
+    instructor.api.put(&missing, json!({ "title": "x" })).await.expect_error(404, "COURSE_NOT_FOUND");
     // What is wrong with the request goes before whether there is such a course.
-    instructor.api.put(&missing, json!({ "title": "" })).await.fails(400, "VALIDATION_ERROR");
+    instructor.api.put(&missing, json!({ "title": "" })).await.expect_error(400, "VALIDATION_ERROR");
     let both = instructor.api.put("/api/courses/x", json!({ "title": "" })).await;
     assert_eq!(both.problems(), ["id invalid_string", "title too_small"]);
 }
@@ -403,9 +403,9 @@ async fn fewer_students_concern_only_classes_to_be_planned() {
     let old = school.class(60, json!({})).await;
     assert_eq!(old["max_attendees"], 5);
     let path = format!("/api/courses/{}", school.course);
-    school.admin.api.put(&path, json!({ "max_students": 2 })).await.gives(200);
+    school.admin.api.put(&path, json!({ "max_students": 2 })).await.expect_data(200);
     let read = school.admin.api.get(&format!("/api/schedules/{}", id_of(&old))).await;
-    assert_eq!(read.gives(200)["max_attendees"], 5);
+    assert_eq!(read.expect_data(200)["max_attendees"], 5);
     assert_eq!(school.class(120, json!({})).await["max_attendees"], 2);
 }
 
@@ -416,10 +416,10 @@ async fn an_unused_course_is_deleted() {
     let (_, ids) = create(host, &[json!({})]).await;
     let path = format!("/api/courses/{}", ids[0]);
     let answer = admin.api.delete(&path).await;
-    assert_has_keys(answer.acknowledges(), "message deleted_course_id");
+    assert_has_keys(answer.expect_acknowledgement(), "message deleted_course_id");
     assert_eq!(answer.data()["deleted_course_id"], ids[0]);
-    admin.api.delete(&path).await.fails(404, "COURSE_NOT_FOUND");
-    host.api().get(&path).await.fails(404, "COURSE_NOT_FOUND");
+    admin.api.delete(&path).await.expect_error(404, "COURSE_NOT_FOUND");
+    host.api().get(&path).await.expect_error(404, "COURSE_NOT_FOUND");
     assert_eq!(admin.api.delete("/api/courses/x").await.problems(), ["id invalid_string"]);
 }
 
@@ -429,8 +429,8 @@ async fn a_course_that_something_refers_to_stays() {
     let school = School::open(host).await;
     let used = async |course: &str| {
         let answer = school.admin.api.delete(&format!("/api/courses/{course}")).await;
-        let error = answer.fails(409, "COURSE_IN_USE");
-        host.api().get(&format!("/api/courses/{course}")).await.gives(200);
+        let error = answer.expect_error(409, "COURSE_IN_USE");
+        host.api().get(&format!("/api/courses/{course}")).await.expect_data(200);
         error["details"].clone()
     };
     school.class_row(-600, 1).await;

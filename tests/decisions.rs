@@ -3,7 +3,7 @@
 use crate::{
     booking::{BOOKING, email, payload},
     enrollments::ENROLLMENT,
-    harness::{Answer, Expect, Host, School, assert_has_keys, id_of, is_time, nothing, redis, setup, shared, until},
+    harness::{Answer, Expect, Host, School, assert_has_keys, id_of, is_time, redis, setup, shared, unknown_id, until},
 };
 use redis::AsyncCommands;
 use serde_json::{Value, json};
@@ -44,7 +44,7 @@ async fn a_confirmation_makes_a_student_and_an_enrollment() {
     let id = id_of(&made);
     let request = school.admin.api.request(reqwest::Method::POST, &format!("/api/booking/{id}/confirm"));
     let answer = school.admin.api.finish(request, "confirm without a body").await.expect("an answer");
-    let data = answer.gives(200);
+    let data = answer.expect_data(200);
     assert_has_keys(data, "booking enrollment message student");
     assert!(data["message"].is_string());
     assert_eq!(answer.body["meta"]["studentCreated"], true);
@@ -85,7 +85,7 @@ async fn a_confirmation_makes_a_student_and_an_enrollment() {
     });
     assert_eq!(host.rows(query, &[&student]).await, [wanted]);
     let by = "select b.confirmed_by::text from booking.bookings b where b.id = $1::uuid";
-    assert_eq!(host.text(by, &[&id]).await, school.admin.id);
+    assert_eq!(host.query_text(by, &[&id]).await, school.admin.id);
 
     let enrollment = id_of(enrollment);
     let events = host.events(&format!("booking:{id}")).await;
@@ -125,9 +125,14 @@ async fn who_is_known_is_not_made_again_and_keeps_the_profile() {
     });
     let id = id_of(&school.register(changes).await);
     // An inactive course does not stop an admin.
-    school.admin.api.put(&format!("/api/courses/{}", school.course), json!({ "is_active": false })).await.gives(200);
+    school
+        .admin
+        .api
+        .put(&format!("/api/courses/{}", school.course), json!({ "is_active": false }))
+        .await
+        .expect_data(200);
     let answer = school.confirm(&id, json!({})).await;
-    assert_eq!(answer.gives(200)["student"]["id"], student.id);
+    assert_eq!(answer.expect_data(200)["student"]["id"], student.id);
     assert_eq!(answer.data()["student"]["full_name"], "Some student");
     assert_eq!(answer.data()["booking"]["applicant_full_name"], "Another Name");
     assert_eq!(answer.body["meta"]["studentCreated"], false);
@@ -148,18 +153,18 @@ async fn a_users_booking_is_confirmed_for_that_user() {
     let student = host.user("student").await;
     let create = async || {
         let body = json!({ "course_id": school.new_course(json!({})).await });
-        id_of(student.api.post("/api/bookings/create", body).await.gives(201))
+        id_of(student.api.post("/api/bookings/create", body).await.expect_data(201))
     };
     let (first, second) = (create().await, create().await);
     // The user counts, not the address that the user has had.
     let moved = "update booking.bookings set applicant_email = $2 where id = $1::uuid";
     host.run(moved, &[&first, &school.instructor.email]).await;
     let answer = school.confirm(&first, json!({})).await;
-    assert_eq!(answer.gives(200)["student"]["id"], student.id);
+    assert_eq!(answer.expect_data(200)["student"]["id"], student.id);
     // Of a deleted user only the address is left.
     host.run("update public.users set deleted_at = now() where id = $1::uuid", &[&student.id]).await;
     let answer = school.confirm(&second, json!({})).await;
-    assert_ne!(answer.gives(200)["student"]["id"], student.id);
+    assert_ne!(answer.expect_data(200)["student"]["id"], student.id);
     assert_eq!(answer.data()["student"]["email"], student.email);
     assert_eq!(answer.body["meta"]["studentCreated"], true);
     assert_eq!(answer.data()["booking"]["user_id"], answer.data()["student"]["id"]);
@@ -171,11 +176,11 @@ async fn only_students_are_enrolled() {
     let school = School::open(host).await;
     let id = id_of(&school.register(json!({ "email": school.instructor.email.to_uppercase() })).await);
     let before = school.traces(&id).await;
-    school.confirm(&id, json!({})).await.fails(400, "INVALID_USER_ROLE");
+    school.confirm(&id, json!({})).await.expect_error(400, "INVALID_USER_ROLE");
     assert_eq!(school.traces(&id).await, before);
     let body = json!({ "course_id": school.new_course(json!({})).await });
-    let own = id_of(school.instructor.api.post("/api/bookings/create", body).await.gives(201));
-    school.confirm(&own, json!({})).await.fails(400, "INVALID_USER_ROLE");
+    let own = id_of(school.instructor.api.post("/api/bookings/create", body).await.expect_data(201));
+    school.confirm(&own, json!({})).await.expect_error(400, "INVALID_USER_ROLE");
 }
 
 #[tokio::test]
@@ -184,18 +189,18 @@ async fn who_is_in_the_course_is_not_enrolled_again() {
     let school = School::open(host).await;
     let email = email();
     let first = id_of(&school.register(json!({ "email": email })).await);
-    let enrollment = school.confirm(&first, json!({})).await.gives(200)["enrollment"].clone();
+    let enrollment = school.confirm(&first, json!({})).await.expect_data(200)["enrollment"].clone();
     let second = id_of(&school.register(json!({ "email": email })).await);
     let before = school.traces(&second).await;
     let update = "update booking.enrollments set status = $2::booking.enrollment_status,
             notes = 'a note', completed_at = now(), enrolled_at = '2025-01-01T00:00:00Z' where id = $1::uuid";
     for status in ["active", "pending", "completed"] {
         host.run(update, &[&id_of(&enrollment), status]).await;
-        school.confirm(&second, json!({})).await.fails(409, "ENROLLMENT_ALREADY_EXISTS");
+        school.confirm(&second, json!({})).await.expect_error(409, "ENROLLMENT_ALREADY_EXISTS");
         assert_eq!(school.traces(&second).await, before);
     }
     host.run(update, &[&id_of(&enrollment), "cancelled"]).await;
-    let again = school.confirm(&second, json!({})).await.gives(200)["enrollment"].clone();
+    let again = school.confirm(&second, json!({})).await.expect_data(200)["enrollment"].clone();
     assert_eq!(id_of(&again), id_of(&enrollment));
     assert_eq!((&again["booking_id"], &again["status"]), (&json!(second), &json!("active")));
     assert_eq!((&again["completed_at"], &again["created_at"]), (&Value::Null, &enrollment["created_at"]));
@@ -213,24 +218,24 @@ async fn a_confirmation_takes_a_seat_in_the_class_that_it_names() {
     let other = School::open(host).await.class_row(600, 2).await;
     let seats = async |slot: &str| {
         let query = "select s.current_attendees::text from course.class_schedules s where s.id = $1::uuid";
-        host.text(query, &[slot]).await
+        host.query_text(query, &[slot]).await
     };
 
     let choosing = json!({ "first_choice_slot_id": first, "second_choice_slot_id": second });
     let id = id_of(&school.register(choosing).await);
     let before = school.traces(&id).await;
     for (slot, status, code) in [
-        (nothing(), 404, "SCHEDULE_NOT_FOUND"),
+        (unknown_id(), 404, "SCHEDULE_NOT_FOUND"),
         (third.clone(), 400, "BOOKING_INVALID_SLOTS"),
         (past.clone(), 400, "BOOKING_INVALID_SLOTS"),
         (other.clone(), 400, "BOOKING_INVALID_SLOTS"),
     ] {
-        school.confirm(&id, json!({ "schedule_id": slot })).await.fails(status, code);
+        school.confirm(&id, json!({ "schedule_id": slot })).await.expect_error(status, code);
         assert_eq!(school.traces(&id).await, before, "a refused confirmation changes nothing");
     }
     assert_eq!(school.confirm(&id, json!({ "schedule_id": "x" })).await.problems(), ["schedule_id invalid_string"]);
     let answer = school.confirm(&id, json!({ "confirmed_slot_id": second.to_uppercase() })).await;
-    assert_eq!(answer.gives(200)["booking"]["confirmed_slot_id"], second);
+    assert_eq!(answer.expect_data(200)["booking"]["confirmed_slot_id"], second);
     assert_eq!([seats(&first).await, seats(&second).await], ["0", "1"]);
     let student = &answer.data()["student"]["id"];
     let query = "select a.booking_id, a.user_id, a.status, a.attended, a.recorded_by
@@ -246,18 +251,18 @@ async fn a_confirmation_takes_a_seat_in_the_class_that_it_names() {
     let id = id_of(&school.register(json!({})).await);
     let before = school.traces(&id).await;
     for slot in [&past, &other] {
-        school.confirm(&id, json!({ "schedule_id": slot })).await.fails(400, "BOOKING_INVALID_SLOTS");
+        school.confirm(&id, json!({ "schedule_id": slot })).await.expect_error(400, "BOOKING_INVALID_SLOTS");
     }
-    school.seat(&second, &school.booking().await).await.gives(201);
-    school.confirm(&id, json!({ "schedule_id": second })).await.fails(409, "SCHEDULE_FULL");
+    school.take_seat(&second, &school.booking().await).await.expect_data(201);
+    school.confirm(&id, json!({ "schedule_id": second })).await.expect_error(409, "SCHEDULE_FULL");
     assert_eq!(school.traces(&id).await, before);
-    school.confirm(&id, json!({ "schedule_id": third })).await.gives(200);
+    school.confirm(&id, json!({ "schedule_id": third })).await.expect_data(200);
     assert_eq!(seats(&third).await, "1");
 
     // Choices alone take no seat.
     let id = id_of(&school.register(json!({ "first_choice_slot_id": first })).await);
     let answer = school.confirm(&id, json!({})).await;
-    assert_eq!(answer.gives(200)["booking"]["confirmed_slot_id"], Value::Null);
+    assert_eq!(answer.expect_data(200)["booking"]["confirmed_slot_id"], Value::Null);
     assert_eq!(seats(&first).await, "0");
 }
 
@@ -270,7 +275,7 @@ async fn a_confirmation_drops_the_cached_user() {
     let mut connection = redis().client().get_multiplexed_async_connection().await.expect("Redis");
     let id = id_of(&school.register(json!({ "email": student.email })).await);
     let () = connection.set_ex(&key, "{}", 300).await.expect("set");
-    school.confirm(&id, json!({})).await.gives(200);
+    school.confirm(&id, json!({})).await.expect_data(200);
     let cached: Option<String> = connection.get(&key).await.expect("an answer");
     assert_eq!(cached, None);
 }
@@ -282,10 +287,10 @@ async fn a_decided_booking_stays_decided() {
     let school = School::open(shared()).await;
     let made = async || id_of(&school.register(json!({})).await);
     let (confirmed, rejected, expired) = (made().await, made().await, made().await);
-    school.confirm(&confirmed, json!({})).await.gives(200);
-    school.reject(&rejected, json!({})).await.gives(200);
+    school.confirm(&confirmed, json!({})).await.expect_data(200);
+    school.reject(&rejected, json!({})).await.expect_data(200);
     school.let_expire(&expired, 0).await;
-    school.reject(&expired, json!({})).await.fails(409, "BOOKING_EXPIRED");
+    school.reject(&expired, json!({})).await.expect_error(409, "BOOKING_EXPIRED");
     let cancelled = shared().booking(&school.course, "cancelled", "Some Applicant").await;
     for (id, status) in
         [(confirmed, "confirmed"), (rejected, "rejected"), (expired, "expired"), (cancelled, "cancelled")]
@@ -293,7 +298,7 @@ async fn a_decided_booking_stays_decided() {
         // Of a decided booking the end of its time says nothing.
         school.let_expire(&id, -3600).await;
         for answer in [school.confirm(&id, json!({})).await, school.reject(&id, json!({})).await] {
-            let error = answer.fails(409, "BOOKING_INVALID_STATUS");
+            let error = answer.expect_error(409, "BOOKING_INVALID_STATUS");
             assert_eq!(error["details"], json!({ "status": status }));
         }
         assert_eq!(school.status_of(&id).await, status);
@@ -308,7 +313,7 @@ async fn an_overdue_booking_expires_instead_of_being_decided() {
         let id = id_of(&school.register(json!({})).await);
         school.let_expire(&id, 0).await;
         let decide = async || school.admin.api.post(&format!("/api/booking/{id}/{path}"), json!({})).await;
-        decide().await.fails(409, "BOOKING_EXPIRED");
+        decide().await.expect_error(409, "BOOKING_EXPIRED");
         let traces = school.traces(&id).await;
         assert_eq!(
             (&traces["status"], &traces["users"], &traces["enrollments"]),
@@ -318,7 +323,7 @@ async fn an_overdue_booking_expires_instead_of_being_decided() {
         assert_eq!(school.channels(&format!("booking:{id}")).await, ["booking.created", "booking.expired"]);
         let told = json!({ "eventType": "BOOKING_EXPIRED", "bookingId": id, "courseId": school.course });
         assert_eq!(payload(&events[1]), told);
-        decide().await.fails(409, "BOOKING_INVALID_STATUS");
+        decide().await.expect_error(409, "BOOKING_INVALID_STATUS");
         assert_eq!(host.events(&format!("booking:{id}")).await.len(), 2, "told once");
     }
 }
@@ -334,7 +339,7 @@ async fn a_rejection_has_a_reason_or_none() {
     ] {
         let id = id_of(&school.register(json!({})).await);
         let answer = school.reject(&id, body).await;
-        let booking = answer.gives(200);
+        let booking = answer.expect_data(200);
         assert_has_keys(booking, BOOKING);
         assert_eq!((&booking["status"], &booking["rejection_reason"]), (&json!("rejected"), &reason));
         assert!(is_time(&booking["rejected_at"]) && booking["confirmed_at"].is_null() && booking["user_id"].is_null());
@@ -344,13 +349,13 @@ async fn a_rejection_has_a_reason_or_none() {
         let events = host.events(&format!("booking:{id}")).await;
         assert_eq!((events.len(), &events[1]["channel"], payload(&events[1])), (2, &json!("booking.rejected"), told));
         let by = "select b.rejected_by::text from booking.bookings b where b.id = $1::uuid";
-        assert_eq!(host.text(by, &[&id]).await, school.admin.id);
+        assert_eq!(host.query_text(by, &[&id]).await, school.admin.id);
         assert_eq!(school.traces(&id).await["users"], 0);
     }
     let id = id_of(&school.register(json!({})).await);
     assert_eq!(school.reject(&id, json!({ "reason": "x".repeat(501) })).await.problems(), ["reason too_big"]);
     assert_eq!(school.reject(&id, json!({ "reason": 5 })).await.problems(), ["reason invalid_type"]);
-    school.reject(&id, json!({ "reason": "x".repeat(500) })).await.gives(200);
+    school.reject(&id, json!({ "reason": "x".repeat(500) })).await.expect_data(200);
 }
 
 #[tokio::test]
@@ -361,13 +366,13 @@ async fn what_is_not_confirmed_can_be_deleted() {
     for status in ["pending", "rejected", "expired", "cancelled"] {
         let id = host.booking(&school.course, status, "Some Applicant").await;
         let answer = delete(&id).await;
-        assert_eq!(answer.acknowledges()["id"], id);
-        delete(&id).await.fails(404, "NOT_FOUND");
+        assert_eq!(answer.expect_acknowledgement()["id"], id);
+        delete(&id).await.expect_error(404, "NOT_FOUND");
     }
     let id = id_of(&school.register(json!({})).await);
-    school.confirm(&id, json!({})).await.gives(200);
+    school.confirm(&id, json!({})).await.expect_data(200);
     let refused = delete(&id).await;
-    assert_eq!(refused.fails(409, "BOOKING_INVALID_STATUS")["details"], json!({ "status": "confirmed" }));
+    assert_eq!(refused.expect_error(409, "BOOKING_INVALID_STATUS")["details"], json!({ "status": "confirmed" }));
     assert_eq!(school.status_of(&id).await, "confirmed");
 }
 
@@ -377,24 +382,24 @@ async fn only_admins_decide() {
     let school = School::open(host).await;
     let student = host.user("student").await;
     let body = json!({ "course_id": school.course });
-    let id = id_of(student.api.post("/api/bookings/create", body).await.gives(201));
+    let id = id_of(student.api.post("/api/bookings/create", body).await.expect_data(201));
     for api in [&student.api, &school.instructor.api] {
-        api.delete(&format!("/api/bookings/{id}")).await.fails(403, "AUTH_FORBIDDEN");
+        api.delete(&format!("/api/bookings/{id}")).await.expect_error(403, "AUTH_FORBIDDEN");
         for path in ["confirm", "reject"] {
             // The role is judged before the id and the body.
             for id in [&id, "x"] {
                 let answer = api.post(&format!("/api/bookings/{id}/{path}"), json!({ "schedule_id": 1 })).await;
-                answer.fails(403, "AUTH_FORBIDDEN");
+                answer.expect_error(403, "AUTH_FORBIDDEN");
             }
         }
     }
-    host.api().delete(&format!("/api/booking/{id}")).await.fails(401, "AUTH_MISSING_TOKEN");
-    host.api().post(&format!("/api/booking/{id}/confirm"), json!({})).await.fails(401, "AUTH_MISSING_TOKEN");
-    host.api().post(&format!("/api/booking/{id}/reject"), json!({})).await.fails(401, "AUTH_MISSING_TOKEN");
-    for (id, status, code) in [("x", 400, "VALIDATION_ERROR"), (&nothing(), 404, "NOT_FOUND")] {
-        school.confirm(id, json!({})).await.fails(status, code);
-        school.reject(id, json!({})).await.fails(status, code);
-        school.admin.api.delete(&format!("/api/booking/{id}")).await.fails(status, code);
+    host.api().delete(&format!("/api/booking/{id}")).await.expect_error(401, "AUTH_MISSING_TOKEN");
+    host.api().post(&format!("/api/booking/{id}/confirm"), json!({})).await.expect_error(401, "AUTH_MISSING_TOKEN");
+    host.api().post(&format!("/api/booking/{id}/reject"), json!({})).await.expect_error(401, "AUTH_MISSING_TOKEN");
+    for (id, status, code) in [("x", 400, "VALIDATION_ERROR"), (&unknown_id(), 404, "NOT_FOUND")] {
+        school.confirm(id, json!({})).await.expect_error(status, code);
+        school.reject(id, json!({})).await.expect_error(status, code);
+        school.admin.api.delete(&format!("/api/booking/{id}")).await.expect_error(status, code);
     }
     assert_eq!(school.status_of(&id).await, "pending");
 }
@@ -422,8 +427,8 @@ async fn the_sweeper_expires_what_is_overdue_and_says_so_once() {
     assert_eq!(school.status_of(&kept).await, "pending");
     // For clients there is no such path.
     for api in [&host.api(), &school.admin.api] {
-        api.post("/api/booking/tasks/expire", json!({})).await.fails(404, "ROUTE_NOT_FOUND");
+        api.post("/api/booking/tasks/expire", json!({})).await.expect_error(404, "ROUTE_NOT_FOUND");
         let path = format!("/api/booking/internal/enrollments/{}", school.admin.id);
-        api.get(&path).await.fails(404, "ROUTE_NOT_FOUND");
+        api.get(&path).await.expect_error(404, "ROUTE_NOT_FOUND");
     }
 }

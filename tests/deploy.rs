@@ -44,7 +44,7 @@ fn sayings() -> BTreeMap<String, &'static str> {
 /// The state of each version of a component.
 async fn states(host: &Host, name: &str) -> BTreeMap<String, (String, u64)> {
     let all = host.control().get("/v1/components").await;
-    let all = all.is(200).as_array().expect("a list").clone();
+    let all = all.expect_status(200).as_array().expect("a list").clone();
     let component = all.into_iter().find(|component| component["name"] == name).expect("the component");
     let of = |version: &Value| {
         let text = |key: &str| version[key].as_str().expect("a text").to_owned();
@@ -59,7 +59,7 @@ async fn state(host: &Host, wasm: &[u8]) -> (String, u64) {
 
 async fn activate(host: &Host, wasm: &[u8], weight: u8) -> Value {
     let body = json!({ "version": version(wasm), "weight": weight });
-    host.control().post("/v1/components/hello/activate", body).await.is(200).clone()
+    host.control().post("/v1/components/hello/activate", body).await.expect_status(200).clone()
 }
 
 async fn rollback(host: &Host) -> crate::harness::Answer {
@@ -76,7 +76,7 @@ async fn metric(host: &Host, name: &str) -> f64 {
 /// The answer of `hello` to one client.
 async fn served_to(api: &Api, client: &str) -> String {
     let answer = api.with_header("x-forwarded-for", client).get("/hello").await;
-    answer.is(200);
+    answer.expect_status(200);
     answer.header("x-shema-component").to_owned()
 }
 
@@ -85,15 +85,18 @@ async fn a_deploy_goes_live_and_the_same_bytes_again_do_nothing() {
     let host = host();
     let (first, second) = (hello(""), hello("second"));
     let answer = host.deploy("hello", &first, "").await;
-    let body = answer.is(201);
+    let body = answer.expect_status(201);
     assert_eq!((&body["version"], &body["state"]), (&json!(version(&first)), &json!("live")));
     assert!(body["check_ms"].as_f64() > Some(0.0) && body["swap_us"].is_f64() && body["compile_ms"].is_f64(), "{body}");
     assert_eq!(body["routes"]["added"], json!(["GET /hello"]));
     let again = host.deploy("hello", &first, "").await;
-    assert_eq!((&again.is(200)["version"], &again.body["unchanged"]), (&json!(version(&first)), &json!(true)));
+    assert_eq!(
+        (&again.expect_status(200)["version"], &again.body["unchanged"]),
+        (&json!(version(&first)), &json!(true))
+    );
     assert!(again.body["message"].as_str().expect("a sentence").contains("live already"), "{}", again.text);
 
-    let body = host.deploy("hello", &second, "").await.is(201).clone();
+    let body = host.deploy("hello", &second, "").await.expect_status(201).clone();
     assert_eq!(body["capabilities"], json!({ "added": [], "removed": [] }));
     let answer = host.api().get("/hello").await;
     assert_eq!(
@@ -103,7 +106,7 @@ async fn a_deploy_goes_live_and_the_same_bytes_again_do_nothing() {
     assert_eq!(state(&host, &second).await, ("live".into(), 100));
     assert_eq!(state(&host, &first).await, ("retired".into(), 0));
     // A former version comes back without a compilation.
-    let body = host.deploy("hello", &first, "").await.is(200).clone();
+    let body = host.deploy("hello", &first, "").await.expect_status(200).clone();
     assert_eq!((&body["state"], &body["compile_ms"], &body["unchanged"]), (&json!("live"), &json!(0.0), &json!(false)));
 }
 
@@ -111,8 +114,8 @@ async fn a_deploy_goes_live_and_the_same_bytes_again_do_nothing() {
 async fn an_upload_alone_is_reached_by_testers_and_nobody_else() {
     let host = host();
     let (first, second) = (hello(""), hello("second"));
-    host.deploy("hello", &first, "").await.is(201);
-    assert_eq!(host.deploy("hello", &second, "?activate=false").await.is(201)["state"], "ready");
+    host.deploy("hello", &first, "").await.expect_status(201);
+    assert_eq!(host.deploy("hello", &second, "?activate=false").await.expect_status(201)["state"], "ready");
     assert_eq!(state(&host, &second).await, ("ready".into(), 0));
     let asks = async |wanted: &str, token: &str| {
         let api = host.api().with_header("x-shema-version", wanted).with_header("x-shema-control", token);
@@ -131,11 +134,11 @@ async fn an_upload_alone_is_reached_by_testers_and_nobody_else() {
     // Of another component the header says nothing here.
     let other = asks("course@0123456789ab", &host.control_token).await;
     assert_eq!(other.header("x-shema-component"), label(&first));
-    asks("hello@0123456789ab", &host.control_token).await.fails(404, "ROUTE_NOT_FOUND");
+    asks("hello@0123456789ab", &host.control_token).await.expect_error(404, "ROUTE_NOT_FOUND");
     // Neither header gets to a component.
     let api = host.api().with_header("x-shema-version", "x").with_header("x-shema-control", &host.control_token);
     let seen = api.get("/probe/request").await;
-    assert!(!seen.is(200).to_string().contains("x-shema"), "{}", seen.text);
+    assert!(!seen.expect_status(200).to_string().contains("x-shema"), "{}", seen.text);
 
     activate(&host, &second, 100).await;
     assert_eq!(host.api().get("/hello").await.header("x-shema-component"), label(&second));
@@ -146,14 +149,17 @@ async fn rollback_goes_back_step_by_step_and_compiles_nothing() {
     let host = host();
     let versions = [hello(""), hello("second"), variant(&hello(""), 1)];
     for wasm in &versions {
-        host.deploy("hello", wasm, "").await.is(201);
+        host.deploy("hello", wasm, "").await.expect_status(201);
     }
     for wasm in [&versions[1], &versions[0]] {
         let back = rollback(&host).await;
-        assert_eq!((&back.is(200)["version"], &back.body["compile_ms"]), (&json!(version(wasm)), &json!(0.0)));
+        assert_eq!(
+            (&back.expect_status(200)["version"], &back.body["compile_ms"]),
+            (&json!(version(wasm)), &json!(0.0))
+        );
         assert_eq!(host.api().get("/hello").await.header("x-shema-component"), label(wasm));
     }
-    assert_eq!(rollback(&host).await.is(409)["error"]["code"], "NO_PREVIOUS_VERSION");
+    assert_eq!(rollback(&host).await.expect_status(409)["error"]["code"], "NO_PREVIOUS_VERSION");
     assert_eq!(host.api().get("/hello").await.header("x-shema-component"), label(&versions[0]));
 }
 
@@ -161,12 +167,12 @@ async fn rollback_goes_back_step_by_step_and_compiles_nothing() {
 async fn a_deleted_component_answers_503_until_it_is_deployed_again() {
     let host = host();
     let wasm = hello("");
-    host.deploy("hello", &wasm, "").await.is(201);
-    host.control().delete("/v1/components/hello").await.is(200);
-    host.api().get("/hello").await.fails(503, "SERVICE_UNAVAILABLE");
+    host.deploy("hello", &wasm, "").await.expect_status(201);
+    host.control().delete("/v1/components/hello").await.expect_status(200);
+    host.api().get("/hello").await.expect_error(503, "SERVICE_UNAVAILABLE");
     assert_eq!(state(&host, &wasm).await, ("retired".into(), 0));
-    assert_eq!(host.deploy("hello", &wasm, "").await.is(200)["state"], "live");
-    host.api().get("/hello").await.is(200);
+    assert_eq!(host.deploy("hello", &wasm, "").await.expect_status(200)["state"], "live");
+    host.api().get("/hello").await.expect_status(200);
 }
 
 #[tokio::test]
@@ -176,18 +182,18 @@ async fn what_was_deployed_is_there_after_a_restart() {
     let again = Setup { environment: configured.environment.clone(), config: configured.config.clone(), ..setup() };
     let host = Host::start(Setup { data_dir: Some(dir.clone()), ..configured });
     let (first, second) = (hello(""), hello("second"));
-    host.deploy("hello", &first, "").await.is(201);
-    host.deploy("hello", &second, "").await.is(201);
+    host.deploy("hello", &first, "").await.expect_status(201);
+    host.deploy("hello", &second, "").await.expect_status(201);
     // A component that host.toml does not name, and one that was taken off.
-    host.deploy("guest", &foreign(), "?mount=/api/guest").await.is(201);
-    host.control().delete("/v1/components/cs").await.is(200);
+    host.deploy("guest", &foreign(), "?mount=/api/guest").await.expect_status(201);
+    host.control().delete("/v1/components/cs").await.expect_status(200);
     host.kill();
     drop(host);
     let host = Host::start(Setup { data_dir: Some(dir), ..again });
     assert_eq!(host.api().get("/hello").await.header("x-shema-component"), label(&second));
-    host.api().get("/api/guest/hello").await.is(200);
-    host.api().get("/api/cs/sessions").await.is(503);
-    assert_eq!(rollback(&host).await.is(200)["version"], version(&first));
+    host.api().get("/api/guest/hello").await.expect_status(200);
+    host.api().get("/api/cs/sessions").await.expect_status(503);
+    assert_eq!(rollback(&host).await.expect_status(200)["version"], version(&first));
 }
 
 fn foreign() -> Vec<u8> {
@@ -250,7 +256,7 @@ async fn swapping_under_load_loses_no_request_and_mixes_no_versions() {
     let host = host();
     let versions = [hello(""), hello("second")];
     for wasm in &versions {
-        host.deploy("hello", wasm, "").await.is(201);
+        host.deploy("hello", wasm, "").await.expect_status(201);
     }
     let load = Load::start(&host, |status, label, body| {
         let said = body["data"]["message"].as_str().unwrap_or_default();
@@ -269,8 +275,8 @@ async fn swapping_under_load_loses_no_request_and_mixes_no_versions() {
 async fn a_call_under_way_ends_on_the_version_it_began_on() {
     let host = host();
     let (slow, quick) = (hello("slow"), hello("second"));
-    host.deploy("hello", &slow, "").await.is(201);
-    host.deploy("hello", &quick, "?activate=false").await.is(201);
+    host.deploy("hello", &slow, "").await.expect_status(201);
+    host.deploy("hello", &quick, "?activate=false").await.expect_status(201);
     // Whoever answers says what it is there to say.
     let load = Load::start(&host, |status, by, body| {
         let said = if by == label(&hello("slow")) { "Hello, world!" } else { "Hello again!" };
@@ -297,24 +303,24 @@ async fn a_call_under_way_ends_on_the_version_it_began_on() {
 async fn versions_that_were_swapped_out_are_freed() {
     let host = host();
     let base = hello("");
-    host.deploy("hello", &base, "").await.is(201);
+    host.deploy("hello", &base, "").await.expect_status(201);
     let before = metric(&host, "shema_versions_loaded").await;
     for number in 0..12 {
-        host.deploy("hello", &variant(&base, number), "").await.is(201);
-        host.api().get("/hello").await.is(200);
+        host.deploy("hello", &variant(&base, number), "").await.expect_status(201);
+        host.api().get("/hello").await.expect_status(200);
     }
     // The three former ones that stay compiled.
     let freed = async || (metric(&host, "shema_versions_loaded").await <= before + 3.0).then_some(());
     until("the old versions are freed", freed).await;
     for number in 12..18 {
-        host.deploy("hello", &variant(&base, number), "?activate=false").await.is(201);
+        host.deploy("hello", &variant(&base, number), "?activate=false").await.expect_status(201);
     }
     until("uploads that nobody makes live are freed", freed).await;
     for turn in 0..1_000 {
         activate(&host, &variant(&base, 16 + turn % 2), 100).await;
     }
     until("the old versions are freed", freed).await;
-    host.api().get("/hello").await.is(200);
+    host.api().get("/hello").await.expect_status(200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -346,8 +352,8 @@ async fn a_version_that_is_let_go_dies() {
 async fn a_canary_takes_its_share_and_keeps_each_client_on_one_version() {
     let host = host();
     let (first, second) = (hello(""), hello("second"));
-    host.deploy("hello", &first, "").await.is(201);
-    let body = host.deploy("hello", &second, "?canary=30").await.is(201).clone();
+    host.deploy("hello", &first, "").await.expect_status(201);
+    let body = host.deploy("hello", &second, "?canary=30").await.expect_status(201).clone();
     assert_eq!(body["state"], "canary");
     assert_eq!((state(&host, &second).await, state(&host, &first).await), (("canary".into(), 30), ("live".into(), 70)));
     let api = host.api();
@@ -374,9 +380,9 @@ async fn a_canary_takes_its_share_and_keeps_each_client_on_one_version() {
         assert_eq!(served_to(&admin.api, client).await, by, "{client}");
     }
     // One step takes it back, and the next would be an earlier live version.
-    assert_eq!(rollback(&host).await.is(200)["version"], version(&first));
+    assert_eq!(rollback(&host).await.expect_status(200)["version"], version(&first));
     assert_eq!(state(&host, &second).await, ("retired".into(), 0));
-    assert_eq!(rollback(&host).await.is(409)["error"]["code"], "NO_PREVIOUS_VERSION");
+    assert_eq!(rollback(&host).await.expect_status(409)["error"]["code"], "NO_PREVIOUS_VERSION");
     // Or it goes live for all.
     activate(&host, &second, 10).await;
     assert_eq!(activate(&host, &second, 100).await["state"], "live");
@@ -386,8 +392,8 @@ async fn a_canary_takes_its_share_and_keeps_each_client_on_one_version() {
 #[tokio::test]
 async fn the_first_version_of_all_is_live_even_as_a_canary() {
     let host = host();
-    assert_eq!(host.deploy("hello", &hello(""), "?canary=10").await.is(201)["state"], "live");
-    host.api().get("/hello").await.is(200);
+    assert_eq!(host.deploy("hello", &hello(""), "?canary=10").await.expect_status(201)["state"], "live");
+    host.api().get("/hello").await.expect_status(200);
 }
 
 /// Listens to `/v1/events` and keeps what it hears.
@@ -431,13 +437,13 @@ async fn a_version_that_fails_one_request_in_five_is_taken_back_by_itself() {
     for query in ["", "?canary=50"] {
         let host = host();
         let (good, flaky) = (hello(""), hello("flaky"));
-        host.deploy("hello", &good, "").await.is(201);
+        host.deploy("hello", &good, "").await.expect_status(201);
         for _ in 0..50 {
-            host.api().get("/hello").await.is(200);
+            host.api().get("/hello").await.expect_status(200);
         }
         let events = Events::listen(&host).await;
         let load = Load::start(&host, |status, _, body| (status != 200).then(|| body.to_string()));
-        host.deploy("hello", &flaky, query).await.is(201);
+        host.deploy("hello", &flaky, query).await.expect_status(201);
         let event = events.first("rollback").await;
         let (asked, failed) = load.finish().await;
         let reason = event["reason"].as_str().expect("a reason");
@@ -447,7 +453,7 @@ async fn a_version_that_fails_one_request_in_five_is_taken_back_by_itself() {
         assert!(!failed.is_empty() && failed.iter().all(|body| body.contains("INTERNAL_SERVER_ERROR")), "{failed:?}");
         assert_eq!(state(&host, &good).await, ("live".into(), 100));
         assert_eq!(state(&host, &flaky).await, ("retired".into(), 0));
-        host.api().get("/hello").await.is(200);
+        host.api().get("/hello").await.expect_status(200);
         events.first("trap").await;
         let detail: String =
             sqlx::query_scalar("select detail from deploy.audit where action = 'rollback' and actor = 'watch'")
@@ -465,12 +471,12 @@ async fn a_version_that_is_slower_is_taken_back_by_itself() {
     let setup = with_hello(setup()).replace("min_requests = 20", "min_requests = 5").replace(&factor.0, factor.1);
     let host = Host::start(setup);
     let (good, slow) = (hello(""), hello("slow"));
-    host.deploy("hello", &good, "").await.is(201);
+    host.deploy("hello", &good, "").await.expect_status(201);
     for _ in 0..1_000 {
-        host.api().get("/hello").await.is(200);
+        host.api().get("/hello").await.expect_status(200);
     }
     let events = Events::listen(&host).await;
-    host.deploy("hello", &slow, "").await.is(201);
+    host.deploy("hello", &slow, "").await.expect_status(201);
     let load = Load::start(&host, |status, _, body| (status != 200).then(|| body.to_string()));
     let event = events.first("rollback").await;
     let (_, failed) = load.finish().await;
@@ -482,7 +488,7 @@ async fn a_version_that_is_slower_is_taken_back_by_itself() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_first_version_that_fails_stays_because_there_is_no_other() {
     let host = host();
-    host.deploy("hello", &hello("flaky"), "").await.is(201);
+    host.deploy("hello", &hello("flaky"), "").await.expect_status(201);
     for _ in 0..60 {
         host.api().get("/hello").await;
     }
@@ -493,9 +499,9 @@ async fn a_first_version_that_fails_stays_because_there_is_no_other() {
 async fn the_shadow_is_compared_and_never_answers() {
     let host = host();
     let (first, second) = (hello(""), hello("second"));
-    host.deploy("hello", &first, "").await.is(201);
+    host.deploy("hello", &first, "").await.expect_status(201);
     let events = Events::listen(&host).await;
-    let body = host.deploy("hello", &second, "?shadow=true").await.is(201).clone();
+    let body = host.deploy("hello", &second, "?shadow=true").await.expect_status(201).clone();
     assert_eq!(body["state"], "canary");
     let compared = async || {
         assert_eq!(host.api().get("/hello").await.header("x-shema-component"), label(&first));
@@ -520,9 +526,9 @@ async fn the_shadow_is_compared_and_never_answers() {
 async fn the_shadow_leaves_no_trace() {
     let host = host();
     let course = std::fs::read(crate::harness::components().join("course.wasm")).expect("read");
-    host.deploy("course", &variant(&course, 1), "?shadow=true").await.is(201);
+    host.deploy("course", &variant(&course, 1), "?shadow=true").await.expect_status(201);
     let compared = async || {
-        host.api().get("/api/courses").await.is(200);
+        host.api().get("/api/courses").await.expect_status(200);
         let versions = host.stats("course").await;
         versions.into_iter().find(|version| version["compared"].as_u64() > Some(0))
     };
@@ -537,11 +543,11 @@ async fn every_change_is_in_the_audit() {
     let control = host.control().with_header("x-shema-actor", "ada@example.org");
     let path = "/v1/components/hello/versions";
     let sent = control.request(reqwest::Method::POST, path).body(wasm.clone());
-    control.finish(sent, path).await.expect("an answer").is(201);
-    host.deploy("hello", &hello("second"), "").await.is(201);
-    rollback(&host).await.is(200);
-    host.control().delete("/v1/components/hello").await.is(200);
-    host.deploy("hello", b"nonsense", "").await.is(422);
+    control.finish(sent, path).await.expect("an answer").expect_status(201);
+    host.deploy("hello", &hello("second"), "").await.expect_status(201);
+    rollback(&host).await.expect_status(200);
+    host.control().delete("/v1/components/hello").await.expect_status(200);
+    host.deploy("hello", b"nonsense", "").await.expect_status(422);
     type Line = (String, String, Option<String>, String, String);
     let lines: Vec<Line> = sqlx::query_as(
         "select action, component, digest, actor, origin from deploy.audit where component = 'hello' order by id",
@@ -564,7 +570,7 @@ async fn every_change_is_in_the_audit() {
 #[tokio::test]
 async fn operators_see_what_runs_when_the_database_is_away() {
     let host = host();
-    host.deploy("hello", &hello(""), "").await.is(201);
+    host.deploy("hello", &hello(""), "").await.expect_status(201);
     assert_eq!(state(&host, &hello("")).await, ("live".into(), 100));
     let mut sql = host.sql().await;
     let name: String = sqlx::query_scalar("select current_database()").fetch_one(&mut sql).await.expect("a name");
@@ -581,9 +587,9 @@ async fn operators_see_what_runs_when_the_database_is_away() {
     run(&mut other, forbid).await;
     run(&mut other, format!("select pg_terminate_backend(pid) from pg_stat_activity where datname = '{name}'")).await;
     assert_eq!(state(&host, &hello("")).await, ("live".into(), 100));
-    host.api().get("/hello").await.is(200);
+    host.api().get("/hello").await.expect_status(200);
     let refused = host.deploy("hello", &hello("second"), "").await;
-    assert_eq!(refused.is(503)["error"]["code"], "DATABASE_UNAVAILABLE");
+    assert_eq!(refused.expect_status(503)["error"]["code"], "DATABASE_UNAVAILABLE");
     assert_eq!(host.api().get("/hello").await.header("x-shema-component"), label(&hello("")));
     run(&mut other, format!("alter database {name} allow_connections true")).await;
     let deployed = async || {
@@ -610,5 +616,5 @@ async fn a_stopping_host_finishes_the_deploy_it_has_begun() {
     until("the deploy has begun", checking).await;
     signal(host.pid(), nix::sys::signal::Signal::SIGTERM);
     let answer = deploy.await.expect("no panic").expect("an answer");
-    answer.is(201);
+    answer.expect_status(201);
 }

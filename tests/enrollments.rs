@@ -2,7 +2,7 @@
 
 use crate::{
     booking::payload,
-    harness::{Answer, Expect, Host, School, assert_has_keys, id_of, is_time, nothing, redis, setup, shared, with},
+    harness::{Answer, Expect, Host, School, assert_has_keys, id_of, is_time, redis, setup, shared, unknown_id, with},
 };
 use redis::AsyncCommands;
 use serde_json::{Value, json};
@@ -18,7 +18,7 @@ impl School<'_> {
     }
 
     async fn enroll(&self, student: &str, changes: Value) -> Value {
-        self.try_enroll(student, changes).await.gives(201).clone()
+        self.try_enroll(student, changes).await.expect_data(201).clone()
     }
 }
 
@@ -29,7 +29,7 @@ async fn an_admin_enrolls_a_student() {
     let host = shared();
     let school = School::open(host).await;
     let student = host.user("student").await;
-    let enrollment = school.enroll(&student.id.to_uppercase(), json!({ "enrolled_at": 1, "id": nothing() })).await;
+    let enrollment = school.enroll(&student.id.to_uppercase(), json!({ "enrolled_at": 1, "id": unknown_id() })).await;
     assert_has_keys(&enrollment, ENROLLMENT);
     for (name, value) in [
         ("student_id", json!(student.id)),
@@ -58,7 +58,7 @@ async fn an_admin_enrolls_a_student() {
     let changes = json!({ "course_id": inactive, "status": "completed", "notes": " n " });
     let enrollment =
         school.admin.api.post("/api/bookings/enrollments", with(&json!({ "student_id": student.id }), changes)).await;
-    let enrollment = enrollment.gives(201);
+    let enrollment = enrollment.expect_data(201);
     assert_eq!((&enrollment["status"], &enrollment["notes"]), (&json!("completed"), &json!("n")));
     assert!(is_time(&enrollment["completed_at"]));
 }
@@ -80,19 +80,19 @@ async fn the_fields_of_an_enrollment_are_validated() {
     ] {
         assert_eq!(school.try_enroll(&student.id, changes).await.problems(), [problem]);
     }
-    school.try_enroll(&nothing(), json!({})).await.fails(404, "NOT_FOUND");
-    school.try_enroll(&student.id, json!({ "course_id": nothing() })).await.fails(404, "COURSE_NOT_FOUND");
-    school.try_enroll(&student.id, json!({ "booking_id": nothing() })).await.fails(404, "NOT_FOUND");
+    school.try_enroll(&unknown_id(), json!({})).await.expect_error(404, "NOT_FOUND");
+    school.try_enroll(&student.id, json!({ "course_id": unknown_id() })).await.expect_error(404, "COURSE_NOT_FOUND");
+    school.try_enroll(&student.id, json!({ "booking_id": unknown_id() })).await.expect_error(404, "NOT_FOUND");
     for user in [&school.admin.id, &school.instructor.id] {
-        school.try_enroll(user, json!({})).await.fails(400, "INVALID_USER_ROLE");
+        school.try_enroll(user, json!({})).await.expect_error(400, "INVALID_USER_ROLE");
     }
     let gone = host.user("student").await;
     host.run("update public.users set deleted_at = now() where id = $1::uuid", &[&gone.id]).await;
-    school.try_enroll(&gone.id, json!({})).await.fails(404, "NOT_FOUND");
+    school.try_enroll(&gone.id, json!({})).await.expect_error(404, "NOT_FOUND");
     for user in [&student, &school.instructor] {
-        user.api.post(PATH, json!({})).await.fails(403, "AUTH_FORBIDDEN");
+        user.api.post(PATH, json!({})).await.expect_error(403, "AUTH_FORBIDDEN");
     }
-    host.api().post(PATH, json!({})).await.fails(401, "AUTH_MISSING_TOKEN");
+    host.api().post(PATH, json!({})).await.expect_error(401, "AUTH_MISSING_TOKEN");
 }
 
 #[tokio::test]
@@ -102,7 +102,7 @@ async fn an_enrollment_names_its_own_confirmed_booking() {
     let (student, other) = (host.user("student").await, host.user("student").await);
     let pending = id_of(&school.register(json!({ "email": student.email })).await);
     let refused = school.try_enroll(&student.id, json!({ "booking_id": pending })).await;
-    assert_eq!(refused.fails(409, "BOOKING_INVALID_STATUS")["details"], json!({ "status": "pending" }));
+    assert_eq!(refused.expect_error(409, "BOOKING_INVALID_STATUS")["details"], json!({ "status": "pending" }));
     let booking = school.booking_of(&student).await;
     let course = school.new_course(json!({})).await;
     let refused = school.try_enroll(&student.id, json!({ "booking_id": booking, "course_id": course })).await;
@@ -123,11 +123,11 @@ async fn a_student_is_in_a_course_once() {
          enrolled_at = '2025-01-01T00:00:00Z' where id = $1::uuid";
     for status in ["pending", "active", "completed"] {
         host.run(update, &[&id_of(&enrollment), status]).await;
-        school.try_enroll(&student.id, json!({})).await.fails(409, "ENROLLMENT_ALREADY_EXISTS");
+        school.try_enroll(&student.id, json!({})).await.expect_error(409, "ENROLLMENT_ALREADY_EXISTS");
     }
     host.run(update, &[&id_of(&enrollment), "cancelled"]).await;
     let answer = school.try_enroll(&student.id, json!({ "status": "pending" })).await;
-    let again = answer.gives(200);
+    let again = answer.expect_data(200);
     assert_has_keys(again, ENROLLMENT);
     assert_eq!((&again["id"], &again["status"]), (&enrollment["id"], &json!("pending")));
     assert_eq!((&again["notes"], &again["completed_at"]), (&Value::Null, &Value::Null));
@@ -145,10 +145,10 @@ async fn a_key_makes_one_enrollment() {
     let school = School::open(&host).await;
     let student = host.user("student").await;
     let mut connection = redis().client().get_multiplexed_async_connection().await.expect("Redis");
-    let key = nothing();
+    let key = unknown_id();
     let name = format!("keys-of-enrollments:enrollment_create:{}:{key}", school.admin.id);
     let keyed = json!({ "idempotency_key": key });
-    school.try_enroll(&nothing(), keyed.clone()).await.fails(404, "NOT_FOUND");
+    school.try_enroll(&unknown_id(), keyed.clone()).await.expect_error(404, "NOT_FOUND");
     let exists: bool = connection.exists(&name).await.expect("an answer");
     assert!(!exists, "what fails leaves the key free");
     let enrollment = school.enroll(&student.id, keyed.clone()).await;
@@ -160,12 +160,12 @@ async fn a_key_makes_one_enrollment() {
     });
     assert_eq!(serde_json::from_str::<Value>(&value).expect("JSON"), done);
     assert!((86_340..=86_400).contains(&ttl), "{ttl}");
-    let again = school.try_enroll(&nothing(), keyed.clone()).await;
+    let again = school.try_enroll(&unknown_id(), keyed.clone()).await;
     let told = json!({ "booking_id": null, "enrollment_id": enrollment["id"] });
-    assert_eq!(again.fails(409, "DUPLICATE_REQUEST")["details"], told);
+    assert_eq!(again.expect_error(409, "DUPLICATE_REQUEST")["details"], told);
     // Without Redis the pair of student and course guards.
     let () = connection.del(&name).await.expect("deleted");
-    school.try_enroll(&student.id, keyed).await.fails(409, "ENROLLMENT_ALREADY_EXISTS");
+    school.try_enroll(&student.id, keyed).await.expect_error(409, "ENROLLMENT_ALREADY_EXISTS");
 }
 
 // BKG-9 and BKG-10.
@@ -181,7 +181,7 @@ async fn enrollments_are_listed_from_the_newest_on() {
     }
     let list = async |query: &str| {
         let answer = school.admin.api.get(&format!("{PATH}?course_id={}&{query}", school.course)).await;
-        answer.lists("enrollments").iter().map(id_of).collect::<Vec<_>>()
+        answer.expect_list("enrollments").iter().map(id_of).collect::<Vec<_>>()
     };
     let pick = |picked: &[usize]| picked.iter().map(|index| made[*index].clone()).collect::<Vec<_>>();
     assert_eq!(list("").await, pick(&[2, 1, 0]));
@@ -201,7 +201,7 @@ async fn enrollments_are_listed_from_the_newest_on() {
     // A deleted student stays in the list.
     host.run("update public.users set deleted_at = now() where id = $1::uuid", &[&students[0].id]).await;
     let answer = school.admin.api.get(&format!("/api/bookings/enrollments?student_id={}", students[0].id)).await;
-    assert_has_keys(&answer.lists("enrollments")[0], ENROLLMENT);
+    assert_has_keys(&answer.expect_list("enrollments")[0], ENROLLMENT);
     assert_eq!(answer.data()["pagination"], json!({ "page": 1, "limit": 20, "total": 1, "total_pages": 1 }));
     let wrong = school.admin.api.get(&format!("{PATH}?student_id=x&course_id=x&status=x&limit=0")).await;
     assert_eq!(
@@ -210,10 +210,10 @@ async fn enrollments_are_listed_from_the_newest_on() {
     );
     for user in [&students[1], &school.instructor] {
         for path in [PATH.to_owned(), format!("{PATH}/{}", made[0]), format!("{PATH}/x")] {
-            user.api.get(&path).await.fails(403, "AUTH_FORBIDDEN");
+            user.api.get(&path).await.expect_error(403, "AUTH_FORBIDDEN");
         }
     }
-    host.api().get(PATH).await.fails(401, "AUTH_MISSING_TOKEN");
+    host.api().get(PATH).await.expect_error(401, "AUTH_MISSING_TOKEN");
 }
 
 #[tokio::test]
@@ -225,7 +225,7 @@ async fn an_enrollment_shows_how_often_the_student_was_there() {
     let id = id_of(&school.enroll(&student.id, json!({ "booking_id": booking })).await);
     let show = async |id: &str| school.admin.api.get(&format!("{PATH}/{id}")).await;
     let answer = show(&id).await;
-    assert_has_keys(answer.gives(200), &format!("{ENROLLMENT} attendance_rate"));
+    assert_has_keys(answer.expect_data(200), &format!("{ENROLLMENT} attendance_rate"));
     assert_eq!(answer.data()["attendance_rate"], Value::Null);
     for (minutes, status) in [
         (-1000, "present"),
@@ -237,12 +237,12 @@ async fn an_enrollment_shows_how_often_the_student_was_there() {
     ] {
         let class = school.class_row(minutes, 3).await;
         let body = json!({ "schedule_id": class, "booking_id": booking, "status": status });
-        school.admin.api.post("/api/attendance", body).await.gives(201);
+        school.admin.api.post("/api/attendance", body).await.expect_data(201);
     }
-    assert_eq!(show(&id).await.gives(200)["attendance_rate"], 0.75);
+    assert_eq!(show(&id).await.expect_data(200)["attendance_rate"], 0.75);
     let bare = id_of(&school.enroll(&host.user("student").await.id, json!({})).await);
-    assert_eq!(show(&bare).await.gives(200)["attendance_rate"], Value::Null);
-    show(&nothing()).await.fails(404, "ENROLLMENT_NOT_FOUND");
+    assert_eq!(show(&bare).await.expect_data(200)["attendance_rate"], Value::Null);
+    show(&unknown_id()).await.expect_error(404, "ENROLLMENT_NOT_FOUND");
     assert_eq!(show("x").await.problems(), ["id invalid_string"]);
 }
 
@@ -255,11 +255,11 @@ async fn an_enrollment_changes_its_status_and_notes_alone() {
     let student = host.user("student").await;
     let made = school.enroll(&student.id, json!({})).await;
     let (id, path) = (id_of(&made), format!("{PATH}/{}", id_of(&made)));
-    let put = async |body: Value| school.admin.api.put(&path, body).await.gives(200).clone();
+    let put = async |body: Value| school.admin.api.put(&path, body).await.expect_data(200).clone();
     let told = async || host.events(&format!("enrollment:{id}")).await.len() - 1;
 
     let ignored = json!({
-        "student_id": nothing(), "course_id": 5, "booking_id": nothing(), "enrolled_at": 1, "notes": " a note ",
+        "student_id": unknown_id(), "course_id": 5, "booking_id": unknown_id(), "enrolled_at": 1, "notes": " a note ",
     });
     let changed = put(ignored).await;
     assert_has_keys(&changed, ENROLLMENT);
@@ -299,7 +299,7 @@ async fn the_changes_of_an_enrollment_are_validated() {
     let path = format!("{PATH}/{}", id_of(&school.enroll(&student.id, json!({})).await));
     for (body, problem) in [
         (json!({}), " custom"),
-        (json!({ "student_id": nothing() }), " custom"),
+        (json!({ "student_id": unknown_id() }), " custom"),
         (json!({ "status": "failed" }), "status invalid_enum_value"),
         (json!({ "status": null }), "status invalid_type"),
         (json!({ "notes": 1 }), "notes invalid_type"),
@@ -308,10 +308,15 @@ async fn the_changes_of_an_enrollment_are_validated() {
         assert_eq!(school.admin.api.put(&path, body.clone()).await.problems(), [problem], "{body}");
     }
     let body = json!({ "status": "active" });
-    school.admin.api.put(&format!("{PATH}/{}", nothing()), body.clone()).await.fails(404, "ENROLLMENT_NOT_FOUND");
+    school
+        .admin
+        .api
+        .put(&format!("{PATH}/{}", unknown_id()), body.clone())
+        .await
+        .expect_error(404, "ENROLLMENT_NOT_FOUND");
     assert_eq!(school.admin.api.put(&format!("{PATH}/x"), body.clone()).await.problems(), ["id invalid_string"]);
     for user in [&student, &school.instructor] {
-        user.api.put(&path, json!({})).await.fails(403, "AUTH_FORBIDDEN");
+        user.api.put(&path, json!({})).await.expect_error(403, "AUTH_FORBIDDEN");
     }
-    host.api().put(&path, body).await.fails(401, "AUTH_MISSING_TOKEN");
+    host.api().put(&path, body).await.expect_error(401, "AUTH_MISSING_TOKEN");
 }

@@ -1,7 +1,7 @@
 //! Services that die under traffic, and what must survive it: nothing that was
 //! acknowledged is lost, and everything recovers by itself.
 
-use crate::harness::{Api, Expect, Host, PATIENCE, Redis, Setup, scratch_dir, setup, signal, until};
+use crate::harness::{Api, Expect, Host, Redis, Setup, TIMEOUT, scratch_dir, setup, signal, until};
 use futures_util::StreamExt;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -47,7 +47,7 @@ async fn write(api: Api, traffic: Arc<Traffic>, name: &str) -> (BTreeSet<String>
                 traffic.acknowledged.fetch_add(1, Ordering::Relaxed);
             }
             503 => {
-                answer.fails(503, "DB_CONNECTION_ERROR");
+                answer.expect_error(503, "DB_CONNECTION_ERROR");
             }
             _ => panic!("{}", answer.text),
         }
@@ -57,7 +57,7 @@ async fn write(api: Api, traffic: Arc<Traffic>, name: &str) -> (BTreeSet<String>
 
 async fn all_rooms(api: &Api) -> BTreeSet<String> {
     let answer = api.get("/api/rooms?limit=1000").await;
-    let rooms = answer.is(200)["data"]["rooms"].as_array().expect("a list").clone();
+    let rooms = answer.expect_status(200)["data"]["rooms"].as_array().expect("a list").clone();
     rooms.iter().map(|room| room["id"].as_str().expect("an id").to_owned()).collect()
 }
 
@@ -106,14 +106,14 @@ async fn a_killed_host_loses_nothing_that_it_acknowledged() {
             _ => {
                 let body = json!({ "email": "admin@example.org", "password": "Passw0rd-of-admin" });
                 let answer = host.api().post("/api/auth/login", body).await;
-                host.api().user_of(answer.is(200)).api
+                host.api().user_of(answer.expect_status(200)).api
             }
         };
         let kept = all_rooms(&api).await;
         assert!(acknowledged.is_subset(&kept), "round {round} lost {:?}", acknowledged.difference(&kept));
         for number in 0..20 {
             let answer = api.post("/api/rooms", json!({ "name": format!("{round}/{number}"), "capacity": 1 })).await;
-            acknowledged.insert(answer.is(201)["data"]["id"].as_str().expect("an id").to_owned());
+            acknowledged.insert(answer.expect_status(201)["data"]["id"].as_str().expect("an id").to_owned());
         }
         host.kill();
     }
@@ -127,14 +127,14 @@ async fn everything_works_without_redis_and_again_with_it() {
     let host = Host::start(setup().set("REDIS_URL", redis.url()).set("RATE_LIMIT_ENABLED", "true"));
     let works = async |round: usize| {
         let user = host.user("instructor").await;
-        user.api.get("/api/auth/me").await.is(200);
+        user.api.get("/api/auth/me").await.expect_status(200);
         let body = json!({ "title": format!("course {round}"), "level": "beginner", "price_per_session": 1, "duration_minutes": 60 });
-        user.api.post("/api/courses", body).await.is(201);
+        user.api.post("/api/courses", body).await.expect_status(201);
         let fresh = host.api().post("/api/auth/refresh", json!({ "refreshToken": user.refresh })).await;
-        fresh.is(200);
-        user.api.post("/api/auth/logout", json!({})).await.is(200);
+        fresh.expect_status(200);
+        user.api.post("/api/auth/logout", json!({})).await.expect_status(200);
         // Revoked at once, with or without Redis.
-        user.api.get("/api/auth/me").await.fails(401, "AUTH_INVALID_TOKEN");
+        user.api.get("/api/auth/me").await.expect_error(401, "AUTH_INVALID_TOKEN");
     };
     works(0).await;
     let control = Api::new(&host.control);
@@ -161,7 +161,7 @@ async fn a_redis_that_hangs_delays_but_fails_no_request() {
     let host = Host::start(setup().set("REDIS_URL", redis.url()));
     let user = host.user("student").await;
     redis.pause();
-    user.api.get("/api/auth/me").await.is(200);
+    user.api.get("/api/auth/me").await.expect_status(200);
     host.login(&user.email).await;
     redis.resume();
     let control = Api::new(&host.control);
@@ -179,7 +179,7 @@ async fn receive(mut messages: redis::aio::PubSub, keys: Range<usize>, last: u64
     let mut done = BTreeSet::new();
     let mut stream = messages.on_message();
     while done.len() < keys.len() {
-        let message = tokio::time::timeout(PATIENCE, stream.next()).await.expect("in time").expect("a message");
+        let message = tokio::time::timeout(TIMEOUT, stream.next()).await.expect("in time").expect("a message");
         let payload: Value = serde_json::from_slice(message.get_payload_bytes()).expect("JSON");
         let (key, number) =
             (payload["key"].as_str().expect("a key").to_owned(), payload["number"].as_u64().expect("a number"));

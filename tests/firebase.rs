@@ -5,8 +5,8 @@
 //! and where it cannot be made to fail, in a stand-in that can.
 
 use crate::harness::{
-    ACCESS_SECRET, Answer, Emulator, Expect, Host, PASSWORD, Redis, User, assert_has_keys, is_time, nothing, redis,
-    setup, unique, until, with, without,
+    ACCESS_SECRET, Answer, Emulator, Expect, Host, PASSWORD, Redis, User, assert_has_keys, is_time, redis, setup,
+    unique, unknown_id, until, with, without,
 };
 use axum::{Router, extract::State, http::HeaderMap, routing};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -346,8 +346,8 @@ fn bad_tokens() -> Vec<(&'static str, String, &'static str)> {
 fn hmac_access() -> String {
     let now = Utc::now().timestamp();
     let claims = json!({
-        "userId": nothing(), "sub": nothing(), "email": "a@example.org", "role": "admin", "sid": nothing(),
-        "iss": "shema-music-auth", "aud": "shema-music-api", "iat": now, "exp": now + 900, "jti": nothing(),
+        "userId": unknown_id(), "sub": unknown_id(), "email": "a@example.org", "role": "admin", "sid": unknown_id(),
+        "iss": "shema-music-auth", "aud": "shema-music-api", "iat": now, "exp": now + 900, "jti": unknown_id(),
     });
     let key = EncodingKey::from_secret(ACCESS_SECRET.as_bytes());
     forge(&json!({ "alg": "HS256", "typ": "JWT" }), &claims, Algorithm::HS256, &key)
@@ -363,7 +363,7 @@ async fn a_token_that_is_not_in_order_opens_nothing() {
         for path in ["/api/auth/firebase/login", "/api/auth/firebase/verify"] {
             let answer = host.api().post(path, body.clone()).await;
             assert_eq!((answer.status, &answer.body["error"]["code"]), (401, &json!(code)), "{name}: {}", answer.text);
-            answer.fails(401, code);
+            answer.expect_error(401, code);
         }
         let is_segment = !token.is_empty() && token.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.=+".contains(&b));
         if is_segment && ![".", ".."].contains(&token.as_str()) {
@@ -375,9 +375,9 @@ async fn a_token_that_is_not_in_order_opens_nothing() {
     // A minute is forgiven, and fractions of seconds are.
     let now = Utc::now().timestamp();
     let ahead = json!({ "iat": now + 30, "auth_time": now + 30, "exp": now as f64 + 60.5 });
-    log_in(host, &token(ahead)).await.gives(200);
+    log_in(host, &token(ahead)).await.expect_data(200);
     let by_second = forge(&with(&header(), json!({ "kid": "key-2" })), &claims(), Algorithm::RS256, &keys()[1].private);
-    log_in(host, &by_second).await.gives(200);
+    log_in(host, &by_second).await.expect_data(200);
 }
 
 #[tokio::test]
@@ -392,7 +392,7 @@ async fn a_body_without_a_token_is_not_valid() {
         ] {
             assert_eq!(host.api().post(path, body).await.problems(), [problem]);
         }
-        host.api().post(path, json!({ "idToken": "x".repeat(4096) })).await.fails(401, INVALID);
+        host.api().post(path, json!({ "idToken": "x".repeat(4096) })).await.expect_error(401, INVALID);
     }
 }
 
@@ -402,7 +402,7 @@ async fn a_token_is_verified_for_whoever_holds_it() {
     let claims = claims();
     let token = sign(&claims);
     let by_path = host.api().get(&format!("/api/auth/firebase/verify/{token}")).await;
-    let data = by_path.gives(200);
+    let data = by_path.expect_data(200);
     assert_has_keys(data, "valid firebaseUid email emailVerified provider expiresAt user");
     assert_eq!(data["valid"], true);
     assert_eq!((&data["firebaseUid"], &data["email"]), (&claims["sub"], &claims["email"]));
@@ -414,16 +414,16 @@ async fn a_token_is_verified_for_whoever_holds_it() {
     assert_eq!(data["user"], Value::Null);
     assert_eq!(by_path.header("cache-control"), "no-store");
     let verify = async || host.api().post("/api/auth/firebase/verify", json!({ "idToken": token })).await;
-    assert_eq!(verify().await.gives(200), data);
+    assert_eq!(verify().await.expect_data(200), data);
 
-    log_in(host, &token).await.gives(200);
+    log_in(host, &token).await.expect_data(200);
     let answer = verify().await;
-    assert_has_keys(&answer.gives(200)["user"], USER);
+    assert_has_keys(&answer.expect_data(200)["user"], USER);
     assert_eq!(answer.data()["user"]["email"], claims["email"]);
     let anonymous = json!({ "email": null, "email_verified": null, "firebase": { "sign_in_provider": "anonymous" } });
     let body = json!({ "idToken": self::token(anonymous) });
     let answer = host.api().post("/api/auth/firebase/verify", body).await;
-    assert_eq!((&answer.gives(200)["email"], &answer.data()["emailVerified"]), (&Value::Null, &json!(false)));
+    assert_eq!((&answer.expect_data(200)["email"], &answer.data()["emailVerified"]), (&Value::Null, &json!(false)));
     // The log has the path, and not the token.
     let signature = token.rsplit('.').next().expect("a signature");
     assert!(!host.log().contains(signature));
@@ -438,7 +438,7 @@ async fn a_first_login_makes_a_student_and_opens_a_session() {
     let claims = claims();
     let api = host.api().with_header("user-agent", "a browser");
     let answer = api.post("/api/auth/firebase/login", json!({ "idToken": sign(&claims) })).await;
-    let data = answer.gives(200);
+    let data = answer.expect_data(200);
     assert_has_keys(data, "user firebaseUid provider accessToken refreshToken");
     let user = &data["user"];
     assert_has_keys(user, "id email full_name role phone_number avatar_url emailVerified");
@@ -465,7 +465,7 @@ async fn a_first_login_makes_a_student_and_opens_a_session() {
     // The tokens are ours, and good.
     let (access, refresh) = (text(&data["accessToken"]), text(&data["refreshToken"]));
     let me = host.api().with_token(&access).get("/api/auth/me").await;
-    assert_eq!(me.gives(200)["id"], user["id"]);
+    assert_eq!(me.expect_data(200)["id"], user["id"]);
     let sessions = "select s.id, s.user_agent from public.refresh_sessions s where s.user_id = $1::uuid";
     let session = host.rows(sessions, &[&id]).await.remove(0);
     assert_eq!(session["user_agent"], "a browser");
@@ -476,9 +476,9 @@ async fn a_first_login_makes_a_student_and_opens_a_session() {
     assert!((604_700..=604_800).contains(&ttl), "{ttl}");
     let copy = format!("first-of-firebase:refresh_token:{id}:{}", text(&session["id"]));
     assert!(store.exists::<_, bool>(&copy).await.expect("an answer"));
-    host.api().post("/api/auth/refresh", json!({ "refreshToken": refresh })).await.gives(200);
+    host.api().post("/api/auth/refresh", json!({ "refreshToken": refresh })).await.expect_data(200);
     // The Firebase token opens nothing else.
-    host.api().with_token(&sign(&claims)).get("/api/auth/me").await.fails(401, "AUTH_INVALID_TOKEN");
+    host.api().with_token(&sign(&claims)).get("/api/auth/me").await.expect_error(401, "AUTH_INVALID_TOKEN");
 
     // A later login changes what the token tells, makes nobody, ends nothing.
     let cached = format!("first-of-firebase:user:{id}");
@@ -488,7 +488,7 @@ async fn a_first_login_makes_a_student_and_opens_a_session() {
         json!({ "email_verified": false, "role": "admin", "firebase": { "sign_in_provider": "password" } }),
     );
     let answer = log_in(&host, &sign(&later)).await;
-    assert_eq!(answer.gives(200)["user"]["id"], json!(id));
+    assert_eq!(answer.expect_data(200)["user"]["id"], json!(id));
     assert_eq!(
         (&answer.data()["user"]["role"], &answer.data()["user"]["emailVerified"]),
         (&json!("student"), &json!(false))
@@ -498,10 +498,10 @@ async fn a_first_login_makes_a_student_and_opens_a_session() {
     assert_eq!(row_of(&host, &text(&claims["email"])).await["email_verified"], false);
     assert_eq!(host.events(&format!("user:{id}")).await.len(), 1);
     assert_eq!(host.rows(sessions, &[&id]).await.len(), 2);
-    host.api().with_token(&access).get("/api/auth/me").await.gives(200);
+    host.api().with_token(&access).get("/api/auth/me").await.expect_data(200);
     // Whoever changed the email at Firebase is still the same.
     let moved = with(&claims, json!({ "email": "moved@example.org" }));
-    assert_eq!(log_in(&host, &sign(&moved)).await.gives(200)["user"]["email"], claims["email"]);
+    assert_eq!(log_in(&host, &sign(&moved)).await.expect_data(200)["user"]["email"], claims["email"]);
 }
 
 #[tokio::test]
@@ -519,7 +519,7 @@ async fn a_role_comes_from_a_claim_that_is_one() {
         (Value::Null, "student"),
     ] {
         let answer = log_in(host, &token(json!({ "role": claim, "admin": true, "roles": ["admin"] }))).await;
-        assert_eq!(answer.gives(200)["user"]["role"], role, "{claim}");
+        assert_eq!(answer.expect_data(200)["user"]["role"], role, "{claim}");
     }
 }
 
@@ -529,11 +529,11 @@ async fn without_an_email_nobody_logs_in() {
     let long = format!("{}@example.org", "a".repeat(250));
     for email in [Value::Null, json!(""), json!("no address"), json!(long)] {
         let claims = with(&claims(), json!({ "email": email }));
-        log_in(host, &sign(&claims)).await.fails(401, INVALID);
+        log_in(host, &sign(&claims)).await.expect_error(401, INVALID);
         let uid = text(&claims["sub"]);
         assert!(host.rows("select u.id from public.users u where u.firebase_uid = $1", &[&uid]).await.is_empty());
     }
-    log_in(host, &sign(&without(&claims(), "email"))).await.fails(401, INVALID);
+    log_in(host, &sign(&without(&claims(), "email"))).await.expect_error(401, INVALID);
 }
 
 #[tokio::test]
@@ -543,12 +543,12 @@ async fn an_account_is_linked_to_whoever_proves_the_email() {
     let claims = with(&claims(), json!({ "email": user.email.to_uppercase() }));
     // Not proven: nobody gets somebody else's account.
     let unproven = with(&claims, json!({ "email_verified": false }));
-    log_in(host, &sign(&unproven)).await.fails(409, "AUTH_EMAIL_ALREADY_EXISTS");
-    log_in(host, &sign(&without(&claims, "email_verified"))).await.fails(409, "AUTH_EMAIL_ALREADY_EXISTS");
+    log_in(host, &sign(&unproven)).await.expect_error(409, "AUTH_EMAIL_ALREADY_EXISTS");
+    log_in(host, &sign(&without(&claims, "email_verified"))).await.expect_error(409, "AUTH_EMAIL_ALREADY_EXISTS");
     assert_eq!(row_of(host, &user.email).await["firebase_uid"], Value::Null);
 
     let answer = log_in(host, &sign(&claims)).await;
-    assert_eq!(answer.gives(200)["user"]["id"], user.id);
+    assert_eq!(answer.expect_data(200)["user"]["id"], user.id);
     assert_eq!(
         (&answer.data()["user"]["role"], &answer.data()["user"]["email"]),
         (&json!("instructor"), &json!(user.email))
@@ -560,10 +560,10 @@ async fn an_account_is_linked_to_whoever_proves_the_email() {
     assert_eq!((&row["has_password"], &row["auth_provider"]), (&json!(true), &json!("password")));
     host.login(&user.email).await;
     assert!(host.events(&format!("user:{}", user.id)).await.is_empty());
-    assert_eq!(log_in(host, &sign(&unproven)).await.gives(200)["user"]["id"], user.id);
+    assert_eq!(log_in(host, &sign(&unproven)).await.expect_data(200)["user"]["id"], user.id);
     // Another account with the same email is somebody else's.
     let other = with(&claims, json!({ "sub": unique("uid") }));
-    log_in(host, &sign(&other)).await.fails(409, "AUTH_EMAIL_ALREADY_EXISTS");
+    log_in(host, &sign(&other)).await.expect_error(409, "AUTH_EMAIL_ALREADY_EXISTS");
 
     // Who had no login at all has one now.
     let email = format!("{}@example.org", unique("applicant").replace(' ', "-"));
@@ -571,7 +571,7 @@ async fn an_account_is_linked_to_whoever_proves_the_email() {
                      values ('Some Applicant', $1, 'student', 'course_registration')";
     host.run(statement, &[&email]).await;
     let answer = log_in(host, &token(json!({ "email": email, "role": "admin" }))).await;
-    assert_eq!(answer.gives(200)["user"]["full_name"], "Some Applicant");
+    assert_eq!(answer.expect_data(200)["user"]["full_name"], "Some Applicant");
     assert_eq!(answer.data()["user"]["role"], "student");
     let row = row_of(host, &email).await;
     assert_eq!(
@@ -587,14 +587,14 @@ async fn an_admin_needs_a_verified_email_unless_the_operator_says_otherwise() {
         let claims = with(&claims(), json!({ "role": "admin", "email_verified": false }));
         let first = log_in(host, &sign(&claims)).await;
         if strict {
-            first.fails(403, "AUTH_EMAIL_NOT_VERIFIED");
+            first.expect_error(403, "AUTH_EMAIL_NOT_VERIFIED");
             assert_eq!(row_of(host, &text(&claims["email"])).await, Value::Null);
-            log_in(host, &sign(&with(&claims, json!({ "email_verified": true })))).await.gives(200);
-            log_in(host, &sign(&claims)).await.fails(403, "AUTH_EMAIL_NOT_VERIFIED");
+            log_in(host, &sign(&with(&claims, json!({ "email_verified": true })))).await.expect_data(200);
+            log_in(host, &sign(&claims)).await.expect_error(403, "AUTH_EMAIL_NOT_VERIFIED");
             // A refused login changes nothing.
             assert_eq!(row_of(host, &text(&claims["email"])).await["email_verified"], true);
         } else {
-            assert_eq!(first.gives(200)["user"]["role"], "admin");
+            assert_eq!(first.expect_data(200)["user"]["role"], "admin");
         }
     }
 }
@@ -603,23 +603,23 @@ async fn an_admin_needs_a_verified_email_unless_the_operator_says_otherwise() {
 async fn a_deleted_user_does_not_come_back_under_the_uid() {
     let host = shared();
     let claims = claims();
-    let id = text(&log_in(host, &sign(&claims)).await.gives(200)["user"]["id"]);
-    host.admin().await.api.delete(&format!("/api/users/{id}")).await.gives(200);
+    let id = text(&log_in(host, &sign(&claims)).await.expect_data(200)["user"]["id"]);
+    host.admin().await.api.delete(&format!("/api/users/{id}")).await.expect_data(200);
     for changes in [
         json!({}),
         json!({ "role": "admin" }),
         json!({ "role": "admin", "email_verified": false }),
         json!({ "email": "other@example.org" }),
     ] {
-        log_in(host, &sign(&with(&claims, changes))).await.fails(401, "AUTH_UNAUTHORIZED");
+        log_in(host, &sign(&with(&claims, changes))).await.expect_error(401, "AUTH_UNAUTHORIZED");
     }
     let uid = text(&claims["sub"]);
     assert_eq!(host.rows("select u.id from public.users u where u.firebase_uid = $1", &[&uid]).await.len(), 1);
     let verify = json!({ "idToken": sign(&claims) });
-    assert_eq!(host.api().post("/api/auth/firebase/verify", verify).await.gives(200)["user"], Value::Null);
+    assert_eq!(host.api().post("/api/auth/firebase/verify", verify).await.expect_data(200)["user"], Value::Null);
     // Another account may have the email.
-    log_in(host, &sign(&with(&claims, json!({ "sub": unique("uid") })))).await.gives(200);
-    log_in(host, &sign(&claims)).await.fails(401, "AUTH_UNAUTHORIZED");
+    log_in(host, &sign(&with(&claims, json!({ "sub": unique("uid") })))).await.expect_data(200);
+    log_in(host, &sign(&claims)).await.expect_error(401, "AUTH_UNAUTHORIZED");
 }
 
 #[tokio::test]
@@ -653,18 +653,18 @@ async fn of_many_first_logins_one_makes_the_user() {
 async fn what_the_database_refuses_has_the_code_of_the_flow() {
     let host = Host::start(firebase_setup());
     let claims = claims();
-    log_in(&host, &sign(&claims)).await.gives(200);
+    log_in(&host, &sign(&claims)).await.expect_data(200);
     // Noting the time of a login is not worth failing it.
     let statement = "create function public.break_down() returns trigger language plpgsql as
                      $$ begin raise exception 'a secret of the database'; end $$";
     host.run(statement, &[]).await;
     host.run("create trigger broken before insert or update on public.users for each row execute function public.break_down()", &[]).await;
-    log_in(&host, &sign(&claims)).await.gives(200);
+    log_in(&host, &sign(&claims)).await.expect_data(200);
     let answer = log_in(&host, &sign(&self::claims())).await;
-    answer.fails(500, "DB_CREATE_ERROR");
+    answer.expect_error(500, "DB_CREATE_ERROR");
     assert!(!answer.text.contains("a secret of the database"));
     host.run("create trigger broken before insert on public.refresh_sessions for each row execute function public.break_down()", &[]).await;
-    log_in(&host, &sign(&claims)).await.fails(500, "FIREBASE_LOGIN_ERROR");
+    log_in(&host, &sign(&claims)).await.expect_error(500, "FIREBASE_LOGIN_ERROR");
 }
 
 #[tokio::test]
@@ -672,8 +672,8 @@ async fn a_login_works_without_redis() {
     let own = Redis::start();
     let host = Host::start(firebase_setup().set("REDIS_URL", own.url()));
     own.kill();
-    let data = log_in(&host, &token(json!({}))).await.gives(200).clone();
-    host.api().with_token(&text(&data["accessToken"])).get("/api/auth/me").await.gives(200);
+    let data = log_in(&host, &token(json!({}))).await.expect_data(200).clone();
+    host.api().with_token(&text(&data["accessToken"])).get("/api/auth/me").await.expect_data(200);
 }
 
 // Certificates.
@@ -695,7 +695,7 @@ async fn certificates_are_fetched_once_and_again_for_a_new_key() {
     issuer.publish("key-3", &keys()[2]);
     until("the new key", async || (log_in(&host, &new()).await.status == 200).then_some(())).await;
     assert!(issuer.fetched.load(Ordering::Relaxed) <= 3);
-    log_in(&host, &token(json!({}))).await.gives(200);
+    log_in(&host, &token(json!({}))).await.expect_data(200);
 }
 
 #[tokio::test]
@@ -706,13 +706,13 @@ async fn without_certificates_nobody_is_let_in() {
     for address in [closed, broken] {
         let host = Host::start(firebase_setup().set("FIREBASE_CERTS_URL", format!("http://{address}/certificates")));
         for _ in 0..2 {
-            log_in(&host, &token(json!({}))).await.fails(503, UNAVAILABLE);
+            log_in(&host, &token(json!({}))).await.expect_error(503, UNAVAILABLE);
         }
         let verify = json!({ "idToken": token(json!({})) });
-        host.api().post("/api/auth/firebase/verify", verify).await.fails(503, UNAVAILABLE);
+        host.api().post("/api/auth/firebase/verify", verify).await.expect_error(503, UNAVAILABLE);
         // What could not be good anyway needs no certificate.
-        log_in(&host, "garbage").await.fails(401, INVALID);
-        log_in(&host, &token(json!({ "aud": "other" }))).await.fails(401, FAILED);
+        log_in(&host, "garbage").await.expect_error(401, INVALID);
+        log_in(&host, &token(json!({ "aud": "other" }))).await.expect_error(401, FAILED);
     }
 }
 
@@ -720,17 +720,19 @@ async fn without_certificates_nobody_is_let_in() {
 async fn without_its_settings_firebase_is_unavailable() {
     let host = Host::start(setup());
     let api = host.api();
-    api.post("/api/auth/firebase/login", json!({ "idToken": token(json!({})) })).await.fails(503, UNAVAILABLE);
-    api.post("/api/auth/firebase/verify", json!({ "idToken": "garbage" })).await.fails(503, UNAVAILABLE);
-    api.get("/api/auth/firebase/verify/garbage").await.fails(503, UNAVAILABLE);
-    api.post("/api/auth/firebase/reset-password", json!({ "email": "a@example.org" })).await.fails(503, UNAVAILABLE);
-    api.post("/api/auth/firebase/register", registration()).await.fails(503, UNAVAILABLE);
+    api.post("/api/auth/firebase/login", json!({ "idToken": token(json!({})) })).await.expect_error(503, UNAVAILABLE);
+    api.post("/api/auth/firebase/verify", json!({ "idToken": "garbage" })).await.expect_error(503, UNAVAILABLE);
+    api.get("/api/auth/firebase/verify/garbage").await.expect_error(503, UNAVAILABLE);
+    api.post("/api/auth/firebase/reset-password", json!({ "email": "a@example.org" }))
+        .await
+        .expect_error(503, UNAVAILABLE);
+    api.post("/api/auth/firebase/register", registration()).await.expect_error(503, UNAVAILABLE);
     assert_eq!(host.count("select count(*) from public.users").await, 0);
     // With a project, but without what is needed to make accounts.
     let host = Host::start(firebase_setup());
-    host.api().post("/api/auth/firebase/register", registration()).await.fails(503, UNAVAILABLE);
+    host.api().post("/api/auth/firebase/register", registration()).await.expect_error(503, UNAVAILABLE);
     let host = Host::start(firebase_setup().set("FIREBASE_API_KEY", "key"));
-    host.api().post("/api/auth/firebase/register", registration()).await.fails(503, UNAVAILABLE);
+    host.api().post("/api/auth/firebase/register", registration()).await.expect_error(503, UNAVAILABLE);
 }
 
 // Making accounts.
@@ -816,9 +818,9 @@ const REGISTER: &str = "/api/auth/firebase/register";
 async fn an_admin_is_registered_at_firebase_and_here() {
     let (toolkit, address) = Toolkit::start();
     let host = Host::start(firebase_setup().set("FIREBASE_AUTH_EMULATOR_HOST", &address));
-    let body = with(&registration(), json!({ "role": "student", "id": nothing(), "firebase_uid": "mine" }));
+    let body = with(&registration(), json!({ "role": "student", "id": unknown_id(), "firebase_uid": "mine" }));
     let answer = host.api().post(REGISTER, body.clone()).await;
-    let data = answer.gives(201);
+    let data = answer.expect_data(201);
     assert_has_keys(data, "user firebaseUid message");
     assert_has_keys(&data["user"], "id email full_name role phone_number");
     assert_eq!((&data["user"]["role"], &data["user"]["phone_number"]), (&json!("admin"), &json!("021")));
@@ -859,43 +861,44 @@ async fn only_who_may_register_an_admin_does() {
     let host = Host::start(emulated());
     // (a) once, whatever the way, and judged before the body.
     assert_eq!(host.api().post(REGISTER, json!({})).await.status, 400);
-    host.api().post(REGISTER, registration()).await.gives(201);
-    host.api().post(REGISTER, registration()).await.fails(403, "AUTH_FORBIDDEN");
-    host.api().post(REGISTER, json!({})).await.fails(403, "AUTH_FORBIDDEN");
+    host.api().post(REGISTER, registration()).await.expect_data(201);
+    host.api().post(REGISTER, registration()).await.expect_error(403, "AUTH_FORBIDDEN");
+    host.api().post(REGISTER, json!({})).await.expect_error(403, "AUTH_FORBIDDEN");
     let legacy = with(&registration(), json!({ "role": "admin" }));
-    host.api().post("/api/auth/register", legacy.clone()).await.fails(403, "AUTH_FORBIDDEN");
+    host.api().post("/api/auth/register", legacy.clone()).await.expect_error(403, "AUTH_FORBIDDEN");
     host.api()
         .with_header("x-admin-registration-token", "guess")
         .post(REGISTER, registration())
         .await
-        .fails(403, "AUTH_FORBIDDEN");
+        .expect_error(403, "AUTH_FORBIDDEN");
     // (b)
     let admin = host.admin().await;
-    admin.api.post(REGISTER, registration()).await.gives(201);
+    admin.api.post(REGISTER, registration()).await.expect_data(201);
     for role in ["student", "instructor"] {
-        let error = host.user(role).await.api.post(REGISTER, registration()).await.fails(403, "AUTH_FORBIDDEN").clone();
+        let error =
+            host.user(role).await.api.post(REGISTER, registration()).await.expect_error(403, "AUTH_FORBIDDEN").clone();
         assert_eq!(error["details"]["userRole"], role);
     }
-    host.api().with_token("garbage").post(REGISTER, registration()).await.fails(403, "AUTH_FORBIDDEN");
+    host.api().with_token("garbage").post(REGISTER, registration()).await.expect_error(403, "AUTH_FORBIDDEN");
     // (c) ends (a).
     let host = Host::start(emulated().set("ADMIN_REGISTRATION_TOKEN", "the-token-of-the-operator"));
     toolkit.asked();
-    host.api().post(REGISTER, registration()).await.fails(403, "AUTH_FORBIDDEN");
+    host.api().post(REGISTER, registration()).await.expect_error(403, "AUTH_FORBIDDEN");
     for guess in ["", "the-token-of-the-operato", "The-token-of-the-operator"] {
         host.api()
             .with_header("x-admin-registration-token", guess)
             .post(REGISTER, registration())
             .await
-            .fails(403, "AUTH_FORBIDDEN");
+            .expect_error(403, "AUTH_FORBIDDEN");
     }
     assert!(toolkit.methods().is_empty());
     let api = host.api().with_header("x-admin-registration-token", "the-token-of-the-operator");
-    api.post(REGISTER, registration()).await.gives(201);
-    api.with_token("garbage").post(REGISTER, registration()).await.gives(201);
+    api.post(REGISTER, registration()).await.expect_data(201);
+    api.with_token("garbage").post(REGISTER, registration()).await.expect_data(201);
     // Open.
     let host = Host::start(emulated().set("ALLOW_OPEN_ADMIN_REGISTRATION", "true"));
     for _ in 0..2 {
-        host.api().post(REGISTER, registration()).await.gives(201);
+        host.api().post(REGISTER, registration()).await.expect_data(201);
     }
 }
 
@@ -911,13 +914,13 @@ async fn a_registration_is_judged_in_all_parts() {
     assert_eq!(admin.api.post(REGISTER, long).await.problems(), ["password too_big"]);
     for (password, broken) in [("Short1", 1), ("password", 2), ("PASSWORD1", 1), ("", 4), ("nodigitsHERE", 1)] {
         let weak = with(&registration(), json!({ "password": password }));
-        let error = admin.api.post(REGISTER, weak.clone()).await.fails(400, "VALIDATION_PASSWORD_WEAK").clone();
+        let error = admin.api.post(REGISTER, weak.clone()).await.expect_error(400, "VALIDATION_PASSWORD_WEAK").clone();
         assert_eq!(error["details"].as_array().map(Vec::len), Some(broken), "{password}");
-        admin.api.post(REGISTER, with(&weak, json!({ "email": "no" }))).await.fails(400, "VALIDATION_ERROR");
+        admin.api.post(REGISTER, with(&weak, json!({ "email": "no" }))).await.expect_error(400, "VALIDATION_ERROR");
     }
     // An email that is known here is not even tried there.
     let taken = with(&registration(), json!({ "email": admin.email.to_uppercase() }));
-    admin.api.post(REGISTER, taken).await.fails(409, "AUTH_EMAIL_ALREADY_EXISTS");
+    admin.api.post(REGISTER, taken).await.expect_error(409, "AUTH_EMAIL_ALREADY_EXISTS");
     assert!(toolkit.methods().is_empty());
 }
 
@@ -944,7 +947,7 @@ async fn what_fails_at_the_provider_leaves_nothing_behind() {
             toolkit.fail(method, status, text);
             toolkit.asked();
             let body = registration();
-            api.post(REGISTER, body.clone()).await.fails(expected, code);
+            api.post(REGISTER, body.clone()).await.expect_error(expected, code);
             let asked = toolkit.asked();
             assert_eq!(asked.iter().map(|(method, ..)| method.as_str()).collect::<Vec<_>>(), methods);
             if let Some((_, authorization, deleted)) = asked.iter().find(|(method, ..)| method == "delete") {
@@ -957,7 +960,7 @@ async fn what_fails_at_the_provider_leaves_nothing_behind() {
     // The mail is not worth failing for.
     let admin = host.admin().await;
     toolkit.fail("sendOobCode", 500, String::new());
-    admin.api.post(REGISTER, registration()).await.gives(201);
+    admin.api.post(REGISTER, registration()).await.expect_data(201);
 }
 
 #[tokio::test]
@@ -972,12 +975,12 @@ async fn an_account_without_a_row_is_deleted_again() {
     for round in 0..2 {
         let api = if round == 0 { host.api() } else { host.admin().await.api };
         let answer = api.post(REGISTER, body.clone()).await;
-        answer.fails(500, "DB_CREATE_ERROR");
+        answer.expect_error(500, "DB_CREATE_ERROR");
         assert!(!answer.text.contains("refused"));
         assert_eq!(toolkit.methods(), methods);
         // That the deletion fails changes nothing of the answer.
         toolkit.fail("delete", 500, String::new());
-        api.post(REGISTER, body.clone()).await.fails(500, "DB_CREATE_ERROR");
+        api.post(REGISTER, body.clone()).await.expect_error(500, "DB_CREATE_ERROR");
         assert_eq!(toolkit.methods(), methods);
         toolkit.recover();
     }
@@ -1017,15 +1020,15 @@ async fn a_reset_tells_nothing_of_who_is_known() {
     let reset =
         async |email: &str| host.api().post("/api/auth/firebase/reset-password", json!({ "email": email })).await;
     let known = reset("known@example.org").await;
-    assert_eq!(known.gives(200), &json!({ "message": "If the email exists, a reset link has been sent." }));
+    assert_eq!(known.expect_data(200), &json!({ "message": "If the email exists, a reset link has been sent." }));
     let (_, _, body) = toolkit.asked().remove(0);
     assert_eq!((&body["requestType"], &body["email"]), (&json!("PASSWORD_RESET"), &json!("known@example.org")));
     let unknown = reset("unknown@example.org").await;
-    assert_eq!(unknown.gives(200), known.data());
+    assert_eq!(unknown.expect_data(200), known.data());
     assert_eq!(unknown.body["message"], known.body["message"]);
     for message in ["USER_DISABLED", "RESET_PASSWORD_EXCEED_LIMIT", "INVALID_EMAIL : so it is"] {
         toolkit.fail("sendOobCode", 400, refusal(message));
-        assert_eq!(reset("known@example.org").await.gives(200), known.data());
+        assert_eq!(reset("known@example.org").await.expect_data(200), known.data());
     }
     for (status, text, expected, code) in [
         (400, refusal("API_KEY_INVALID"), 500, "PASSWORD_RESET_ERROR"),
@@ -1035,7 +1038,7 @@ async fn a_reset_tells_nothing_of_who_is_known() {
     ] {
         toolkit.fail("sendOobCode", status, text);
         for email in ["known@example.org", "unknown@example.org"] {
-            reset(email).await.fails(expected, code);
+            reset(email).await.expect_error(expected, code);
         }
     }
     for (body, problem) in [
@@ -1050,8 +1053,8 @@ async fn a_reset_tells_nothing_of_who_is_known() {
     let closed = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
     let host = Host::start(firebase_setup().set("FIREBASE_AUTH_EMULATOR_HOST", closed.to_string()));
     let body = json!({ "email": "known@example.org" });
-    host.api().post("/api/auth/firebase/reset-password", body).await.fails(503, UNAVAILABLE);
-    host.api().post(REGISTER, registration()).await.fails(503, UNAVAILABLE);
+    host.api().post("/api/auth/firebase/reset-password", body).await.expect_error(503, UNAVAILABLE);
+    host.api().post(REGISTER, registration()).await.expect_error(503, UNAVAILABLE);
 }
 
 #[tokio::test]
@@ -1061,22 +1064,22 @@ async fn guesses_and_floods_are_stopped() {
     let host = Host::start(limited());
     for _ in 0..5 {
         // What succeeds, and what is not a guess, does not count.
-        log_in(&host, &token(json!({}))).await.gives(200);
-        host.api().post("/api/auth/firebase/login", json!({})).await.fails(400, "VALIDATION_ERROR");
-        log_in(&host, "garbage").await.fails(401, INVALID);
+        log_in(&host, &token(json!({}))).await.expect_data(200);
+        host.api().post("/api/auth/firebase/login", json!({})).await.expect_error(400, "VALIDATION_ERROR");
+        log_in(&host, "garbage").await.expect_error(401, INVALID);
     }
-    log_in(&host, &token(json!({}))).await.fails(429, "RATE_LIMIT_EXCEEDED");
+    log_in(&host, &token(json!({}))).await.expect_error(429, "RATE_LIMIT_EXCEEDED");
 
     // Registrations and resets count together.
     let host = Host::start(limited());
     toolkit.asked();
     let reset = json!({ "email": "known@example.org" });
     for _ in 0..4 {
-        host.api().post("/api/auth/firebase/reset-password", reset.clone()).await.gives(200);
+        host.api().post("/api/auth/firebase/reset-password", reset.clone()).await.expect_data(200);
     }
-    host.api().post(REGISTER, registration()).await.gives(201);
+    host.api().post(REGISTER, registration()).await.expect_data(201);
     for (path, body) in [(REGISTER, registration()), ("/api/auth/firebase/reset-password", reset)] {
-        host.api().post(path, body).await.fails(429, "RATE_LIMIT_EXCEEDED");
+        host.api().post(path, body).await.expect_error(429, "RATE_LIMIT_EXCEEDED");
     }
     assert_eq!(toolkit.methods().len(), 4 + 3);
 }
@@ -1090,8 +1093,8 @@ async fn an_emulator_may_leave_tokens_unsigned_and_nothing_else() {
     let unsigned = |changes: Value| {
         format!("{}.{}.", part(&json!({ "alg": "none", "typ": "JWT" })), part(&with(&claims(), changes)))
     };
-    log_in(&host, &unsigned(json!({}))).await.gives(200);
-    log_in(&host, &token(json!({}))).await.gives(200);
+    log_in(&host, &unsigned(json!({}))).await.expect_data(200);
+    log_in(&host, &token(json!({}))).await.expect_data(200);
     for (changes, code) in [
         (json!({ "aud": "other" }), FAILED),
         (json!({ "iss": "https://securetoken.google.com/other" }), FAILED),
@@ -1102,11 +1105,11 @@ async fn an_emulator_may_leave_tokens_unsigned_and_nothing_else() {
         (json!({ "exp": "never" }), INVALID),
         (json!({ "email": null }), INVALID),
     ] {
-        log_in(&host, &unsigned(changes.clone())).await.fails(401, code);
+        log_in(&host, &unsigned(changes.clone())).await.expect_error(401, code);
     }
-    log_in(&host, &format!("{}c2ln", unsigned(json!({})))).await.fails(401, FAILED);
+    log_in(&host, &format!("{}c2ln", unsigned(json!({})))).await.expect_error(401, FAILED);
     let by_forger = forge(&header(), &claims(), Algorithm::RS256, &keys()[2].private);
-    log_in(&host, &by_forger).await.fails(401, FAILED);
+    log_in(&host, &by_forger).await.expect_error(401, FAILED);
 }
 
 /// The emulator's own interface.
@@ -1146,7 +1149,7 @@ async fn firebases_own_emulator_plays_along() {
 
     let body = registration();
     let (email, password) = (text(&body["email"]), text(&body["password"]));
-    let data = host.api().post(REGISTER, body.clone()).await.gives(201).clone();
+    let data = host.api().post(REGISTER, body.clone()).await.expect_data(201).clone();
     let uid = text(&data["firebaseUid"]);
     let lookup = json!({ "localId": [uid] });
     let found = accounts.post(&format!("projects/{PROJECT}/accounts:lookup"), lookup).await["users"][0].clone();
@@ -1155,11 +1158,11 @@ async fn firebases_own_emulator_plays_along() {
     assert_eq!(accounts.mails(&email).await, ["VERIFY_EMAIL"]);
 
     // Nobody logs in before the mail is answered.
-    log_in(&host, &accounts.token(&email, &password).await).await.fails(403, "AUTH_EMAIL_NOT_VERIFIED");
+    log_in(&host, &accounts.token(&email, &password).await).await.expect_error(403, "AUTH_EMAIL_NOT_VERIFIED");
     let verified = json!({ "localId": uid, "emailVerified": true });
     accounts.post(&format!("projects/{PROJECT}/accounts:update"), verified).await;
     let answer = log_in(&host, &accounts.token(&email, &password).await).await;
-    let signed_in = answer.gives(200);
+    let signed_in = answer.expect_data(200);
     assert_eq!((&signed_in["user"]["id"], &signed_in["user"]["role"]), (&data["user"]["id"], &json!("admin")));
     assert_eq!((&signed_in["firebaseUid"], &signed_in["provider"]), (&json!(uid), &json!("password")));
     let api = host.api().with_token(&text(&signed_in["accessToken"]));
@@ -1170,18 +1173,18 @@ async fn firebases_own_emulator_plays_along() {
         refresh: text(&signed_in["refreshToken"]),
         api,
     };
-    admin.api.get("/api/users").await.gives(200);
+    admin.api.get("/api/users").await.expect_data(200);
 
     // Known here, or only there.
-    admin.api.post(REGISTER, body.clone()).await.fails(409, "AUTH_EMAIL_ALREADY_EXISTS");
+    admin.api.post(REGISTER, body.clone()).await.expect_error(409, "AUTH_EMAIL_ALREADY_EXISTS");
     let pupil = json!({ "email": "pupil@example.org", "password": PASSWORD });
     accounts.post("accounts:signUp?key=any", pupil.clone()).await;
     let taken = with(&registration(), json!({ "email": "pupil@example.org" }));
-    admin.api.post(REGISTER, taken).await.fails(409, "AUTH_EMAIL_ALREADY_EXISTS");
+    admin.api.post(REGISTER, taken).await.expect_error(409, "AUTH_EMAIL_ALREADY_EXISTS");
     // Whoever signs up there alone is a student here.
     let answer = log_in(&host, &accounts.token("pupil@example.org", PASSWORD).await).await;
     assert_eq!(
-        (&answer.gives(200)["user"]["role"], &answer.data()["user"]["emailVerified"]),
+        (&answer.expect_data(200)["user"]["role"], &answer.data()["user"]["emailVerified"]),
         (&json!("student"), &json!(false))
     );
     let google = json!({
@@ -1189,12 +1192,12 @@ async fn firebases_own_emulator_plays_along() {
         "requestUri": "http://localhost", "returnSecureToken": true,
     });
     let by_google = text(&accounts.post("accounts:signInWithIdp?key=any", google).await["idToken"]);
-    assert_eq!(log_in(&host, &by_google).await.gives(200)["provider"], "google.com");
+    assert_eq!(log_in(&host, &by_google).await.expect_data(200)["provider"], "google.com");
 
     // A row that is refused takes its account along.
     host.run("alter table public.users add constraint refused check (full_name <> 'Refused')", &[]).await;
     let refused = with(&registration(), json!({ "full_name": "Refused" }));
-    admin.api.post(REGISTER, refused.clone()).await.fails(500, "DB_CREATE_ERROR");
+    admin.api.post(REGISTER, refused.clone()).await.expect_error(500, "DB_CREATE_ERROR");
     let lookup = json!({ "email": [refused["email"]] });
     let left = accounts.post(&format!("projects/{PROJECT}/accounts:lookup"), lookup).await;
     assert!(left["users"].as_array().is_none_or(Vec::is_empty), "{left}");
@@ -1203,7 +1206,7 @@ async fn firebases_own_emulator_plays_along() {
     let reset =
         async |email: &str| host.api().post("/api/auth/firebase/reset-password", json!({ "email": email })).await;
     let (known, unknown) = (reset(&email).await, reset("nobody@example.org").await);
-    assert_eq!(known.gives(200), unknown.gives(200));
+    assert_eq!(known.expect_data(200), unknown.expect_data(200));
     assert_eq!(accounts.mails(&email).await, ["VERIFY_EMAIL", "PASSWORD_RESET"]);
     assert!(accounts.mails("nobody@example.org").await.is_empty());
     assert!(!host.log().contains("oobCode="));

@@ -1,7 +1,7 @@
 //! Components of the `wasi:http` worlds, as the host runs them: what they see,
 //! what they cannot reach, and that one that fails harms nobody else.
 
-use crate::harness::{PATIENCE, fixture, javascript_guest, until};
+use crate::harness::{TIMEOUT, fixture, javascript_guest, until};
 use axum::{body::Body, extract::State, http::Request, response::IntoResponse, response::Response};
 use bytes::Bytes;
 use host::{
@@ -46,7 +46,7 @@ const ALL: [&str; 3] = [RUST_02, RUST_03, JAVASCRIPT];
 const BOTH: [&str; 2] = [RUST_02, RUST_03];
 
 /// A deadline for what is not meant to reach it.
-const LONG: Duration = PATIENCE;
+const LONG: Duration = TIMEOUT;
 /// One that is reached: short, but long enough for the headers on a busy machine.
 const SHORT: Duration = Duration::from_secs(3);
 
@@ -112,13 +112,13 @@ async fn text(response: Response) -> Result<String, axum::Error> {
 }
 
 /// Status and text of an answer that is whole.
-async fn whole(foreign: &WasiHttp, path: &str) -> (u16, String) {
+async fn fetch(foreign: &Foreign, path: &str) -> (u16, String) {
     let response = ask(foreign, path).await.expect("an answer");
     (response.status().as_u16(), text(response).await.expect("the whole body"))
 }
 
-async fn json_of(foreign: &WasiHttp, path: &str) -> Value {
-    serde_json::from_str(&whole(foreign, path).await.1).expect("JSON")
+async fn json_of(foreign: &Foreign, path: &str) -> Value {
+    serde_json::from_str(&fetch(foreign, path).await.1).expect("JSON")
 }
 
 async fn trap(foreign: &WasiHttp, path: &str) -> String {
@@ -128,8 +128,8 @@ async fn trap(foreign: &WasiHttp, path: &str) -> String {
     }
 }
 
-async fn works(foreign: &WasiHttp) {
-    assert_eq!(whole(foreign, "/hello").await.0, 200);
+async fn expect_working(foreign: &Foreign) {
+    assert_eq!(fetch(foreign, "/hello").await.0, 200);
 }
 
 #[test]
@@ -154,8 +154,8 @@ async fn guests_of_both_worlds_answer_in_whatever_language() {
         assert_eq!(World::of(&component(name), &ENGINE), Some(world));
         let foreign = guest(name);
         foreign.probe().await.expect("it can be instantiated");
-        assert_eq!(whole(&foreign, "/hello").await, (200, greeting.to_owned()));
-        assert_eq!(whole(&foreign, "/nowhere").await.0, 404);
+        assert_eq!(fetch(&foreign, "/hello").await, (200, greeting.to_owned()));
+        assert_eq!(fetch(&foreign, "/nowhere").await.0, 404);
     }
 }
 
@@ -217,7 +217,7 @@ async fn a_trap_fails_one_call_and_says_what_the_guest_said_last() {
         for _ in 0..3 {
             let words = trap(&foreign, "/trap").await;
             assert!(words.contains("trapped as asked") && words.contains("unreachable"), "{name}: {words}");
-            works(&foreign).await;
+            expect_working(&foreign).await;
         }
     }
     let foreign = guest(RUST_02);
@@ -225,7 +225,7 @@ async fn a_trap_fails_one_call_and_says_what_the_guest_said_last() {
         let words = trap(&foreign, path).await;
         assert!(words.contains(expected), "{path}: {words}");
     }
-    works(&foreign).await;
+    expect_working(&foreign).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -234,7 +234,7 @@ async fn an_error_of_the_guest_is_a_failure_of_its_call() {
         let foreign = guest(name);
         let words = trap(&foreign, "/refuse").await;
         assert!(words.contains("gave no answer: "), "{name}: {words}");
-        works(&foreign).await;
+        expect_working(&foreign).await;
     }
 }
 
@@ -242,18 +242,18 @@ async fn an_error_of_the_guest_is_a_failure_of_its_call() {
 async fn a_guest_that_only_computes_is_ended_at_its_deadline() {
     for name in BOTH {
         let foreign = guest_with(name, limits(), SHORT, Vec::new());
-        works(&foreign).await;
+        expect_working(&foreign).await;
         let started = Instant::now();
         let failure = ask(&foreign, "/loop").await.expect_err("it does not answer");
         assert!(matches!(failure, Failure::Timeout(SHORT)), "{name}: {failure}");
         assert!((SHORT..LONG).contains(&started.elapsed()), "{name}: {:?}", started.elapsed());
-        works(&foreign).await;
-        nothing_of_it_runs(foreign.stats(), 1).await;
+        expect_working(&foreign).await;
+        wait_for_instances(foreign.stats(), 1).await;
     }
 }
 
 /// The computing guest is gone; what is left is idle.
-async fn nothing_of_it_runs(stats: &Arc<Stats>, idle: usize) {
+async fn wait_for_instances(stats: &Arc<Stats>, idle: usize) {
     until("the instance is gone", async || (stats.instances() <= idle).then_some(())).await;
 }
 
@@ -273,7 +273,7 @@ async fn a_body_that_a_trap_cuts_never_looks_complete() {
         let begun = body.frame().await.expect("a frame").expect("the part before the trap");
         assert_eq!(begun.into_data().expect("data"), "begun");
         body.frame().await.expect("not the end").expect_err("a cut");
-        works(&foreign).await;
+        expect_working(&foreign).await;
     }
 }
 
@@ -282,14 +282,14 @@ async fn the_deadline_covers_the_body_too() {
     for name in BOTH {
         let foreign = guest_with(name, limits(), SHORT, Vec::new());
         for path in ["/loop-body", "/endless"] {
-            works(&foreign).await;
+            expect_working(&foreign).await;
             let started = Instant::now();
             let response = ask(&foreign, path).await.expect("the headers");
             text(response).await.expect_err("a cut");
             assert!((SHORT..LONG).contains(&started.elapsed()), "{name}{path}: {:?}", started.elapsed());
         }
-        works(&foreign).await;
-        nothing_of_it_runs(foreign.stats(), 2).await;
+        expect_working(&foreign).await;
+        wait_for_instances(foreign.stats(), 2).await;
     }
 }
 
@@ -297,10 +297,10 @@ async fn the_deadline_covers_the_body_too() {
 async fn what_a_guest_does_after_its_answer_does_not_touch_the_next_call() {
     let foreign = guest_with(RUST_03, limits(), SHORT, Vec::new());
     for path in ["/trap-after", "/loop-after"] {
-        assert_eq!(whole(&foreign, path).await, (200, "whole".to_owned()));
-        works(&foreign).await;
-        nothing_of_it_runs(foreign.stats(), 1).await;
-        works(&foreign).await;
+        assert_eq!(fetch(&foreign, path).await, (200, "whole".to_owned()));
+        expect_working(&foreign).await;
+        wait_for_instances(foreign.stats(), 1).await;
+        expect_working(&foreign).await;
     }
 }
 
@@ -353,11 +353,11 @@ async fn a_client_that_goes_away_ends_the_guest() {
             answer = ask(&foreign, "/loop") => panic!("it loops, and does not give {answer:?}"),
             () = until("the guest to run", async || (foreign.stats().instances() > 0).then_some(())) => (),
         }
-        nothing_of_it_runs(foreign.stats(), 0).await;
+        wait_for_instances(foreign.stats(), 0).await;
         let response = ask(&foreign, "/endless").await.expect("the headers");
         drop(response);
-        nothing_of_it_runs(foreign.stats(), 0).await;
-        works(&foreign).await;
+        wait_for_instances(foreign.stats(), 0).await;
+        expect_working(&foreign).await;
     }
 }
 
@@ -366,7 +366,7 @@ async fn a_dropped_version_leaves_nothing_behind() {
     for name in BOTH {
         let foreign = guest(name);
         let stats = Arc::clone(foreign.stats());
-        works(&foreign).await;
+        expect_working(&foreign).await;
         trap(&foreign, "/trap").await;
         let open = ask(&foreign, "/endless").await.expect("the headers");
         drop(foreign);
@@ -401,19 +401,19 @@ async fn a_guest_gets_no_more_memory_than_its_limit() {
     // Grown past `recycle_above_mib`, an instance serves no further call.
     let foreign = guest(RUST_02);
     assert_eq!(json_of(&foreign, "/grow/20").await["granted"], true);
-    nothing_of_it_runs(foreign.stats(), 0).await;
+    wait_for_instances(foreign.stats(), 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_over_its_limit_is_refused_or_cut() {
     let foreign = guest(RUST_02);
-    assert_eq!(whole(&foreign, "/big/256").await.1.len(), 256 << 10);
-    assert_eq!(whole(&foreign, "/big/256?declared").await.1.len(), 256 << 10);
+    assert_eq!(fetch(&foreign, "/big/256").await.1.len(), 256 << 10);
+    assert_eq!(fetch(&foreign, "/big/256?declared").await.1.len(), 256 << 10);
     assert!(trap(&foreign, "/big/257?declared").await.contains("max_response_kib"));
     let response = ask(&foreign, "/big/1000").await.expect("the headers");
     let error = text(response).await.expect_err("a cut");
     assert!(error.to_string().contains("max_response_kib"), "{error}");
-    works(&foreign).await;
+    expect_working(&foreign).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -549,7 +549,7 @@ async fn a_guest_that_returns_without_an_answer_has_failed() {
     {
         let words = trap(&foreign, path).await;
         assert!(words.contains(expected), "{path}: {words}");
-        works(&foreign).await;
+        expect_working(&foreign).await;
     }
     let answer = exchange(guest(JAVASCRIPT), "/throw").await;
     assert!(answer.starts_with("HTTP/1.1 500 ") && answer.contains("INTERNAL_SERVER_ERROR"), "{answer}");

@@ -100,12 +100,12 @@ fn bad_artifacts() -> Vec<(&'static str, Vec<u8>, &'static str, &'static [&'stat
 async fn every_bad_artifact_is_refused_with_its_sentence_and_touches_nothing() {
     let host = host(setup().replace("max_artifact_mib = 64", "max_artifact_mib = 2"));
     let good = hello("");
-    let live = host.deploy("hello", &good, "").await.is(201)["version"].clone();
+    let live = host.deploy("hello", &good, "").await.expect_status(201)["version"].clone();
     let artifacts = bad_artifacts();
     assert!(artifacts.len() >= 20);
     for (name, wasm, code, words) in artifacts {
         let refused = host.deploy(name, &wasm, "").await;
-        let error = &refused.is(422)["error"];
+        let error = &refused.expect_status(422)["error"];
         assert_eq!(error["code"], code, "{error}");
         let message = error["message"].as_str().expect("a sentence");
         assert!(words.iter().all(|word| message.contains(word)), "{words:?}: {message}");
@@ -132,7 +132,7 @@ async fn every_bad_artifact_is_refused_with_its_sentence_and_touches_nothing() {
 
 async fn listed(host: &Host, name: &str) -> Value {
     let all = host.control().get("/v1/components").await;
-    let all = all.is(200).as_array().expect("a list").clone();
+    let all = all.expect_status(200).as_array().expect("a list").clone();
     all.into_iter().find(|component| component["name"] == name).expect("the component")
 }
 
@@ -154,10 +154,10 @@ async fn a_compilation_that_needs_too_much_is_ended() {
         let host = host(setup().replace(key, bounded));
         // Not among those that another test's host has compiled.
         let refused = host.deploy("hello", &variant(&hello(""), std::process::id()), "").await;
-        let error = &refused.is(422)["error"];
+        let error = &refused.expect_status(422)["error"];
         assert_eq!(error["code"], "PROBE_FAILED", "{error}");
         assert!(error["message"].as_str().expect("a sentence").contains(words), "{error}");
-        host.control().get("/v1/components").await.is(200);
+        host.control().get("/v1/components").await.expect_status(200);
     }
 }
 
@@ -177,14 +177,14 @@ async fn with_a_public_key_only_signed_artifacts_get_in() {
         }
         control.finish(request, path).await.expect("an answer")
     };
-    assert_eq!(deploy(None).await.is(422)["error"]["code"], "NOT_SIGNED");
+    assert_eq!(deploy(None).await.expect_status(422)["error"]["code"], "NOT_SIGNED");
     let of_another = BASE64_STANDARD.encode(pair.sign(b"another artifact").as_ref());
-    assert_eq!(deploy(Some(of_another)).await.is(422)["error"]["code"], "NOT_SIGNED");
-    assert_eq!(deploy(Some("nonsense".into())).await.is(400)["error"]["code"], "INVALID_SIGNATURE");
-    host.api().get("/hello").await.is(503);
+    assert_eq!(deploy(Some(of_another)).await.expect_status(422)["error"]["code"], "NOT_SIGNED");
+    assert_eq!(deploy(Some("nonsense".into())).await.expect_status(400)["error"]["code"], "INVALID_SIGNATURE");
+    host.api().get("/hello").await.expect_status(503);
     let signature = BASE64_STANDARD.encode(pair.sign(&wasm).as_ref());
-    deploy(Some(signature)).await.is(201);
-    host.api().get("/hello").await.is(200);
+    deploy(Some(signature)).await.expect_status(201);
+    host.api().get("/hello").await.expect_status(200);
 }
 
 #[tokio::test]
@@ -192,7 +192,7 @@ async fn a_new_grant_counts_at_the_next_deploy() {
     let host = host(setup());
     let probe = std::fs::read(fixture("probe")).expect("read");
     let refused = host.deploy("hello", &probe, "").await;
-    let grant = refused.is(422)["error"]["details"]["grant"].as_str().expect("a grant").to_owned();
+    let grant = refused.expect_status(422)["error"]["details"]["grant"].as_str().expect("a grant").to_owned();
     assert!(grant.starts_with("database"), "{grant}");
     // As the operator would: what the sentence asks for, into the file.
     let path = host.data_dir.join("host.toml");
@@ -203,15 +203,15 @@ async fn a_new_grant_counts_at_the_next_deploy() {
     );
     std::fs::write(&path, granted).expect("written");
     let refused = host.deploy("hello", &probe, "").await;
-    let message = refused.is(422)["error"]["message"].to_string();
+    let message = refused.expect_status(422)["error"]["message"].to_string();
     assert!(!message.contains("database"), "the next one is asked for: {message}");
     // A file that cannot be read changes nothing, and says where it is wrong.
     std::fs::write(&path, format!("{file}\n[oops]\n")).expect("written");
     let refused = host.deploy("hello", &hello(""), "").await;
-    assert_eq!(refused.is(409)["error"]["code"], "INVALID_CONFIG");
+    assert_eq!(refused.expect_status(409)["error"]["code"], "INVALID_CONFIG");
     assert!(refused.text.contains("oops"), "{}", refused.text);
     std::fs::write(&path, file).expect("written");
-    host.deploy("hello", &hello(""), "").await.is(201);
+    host.deploy("hello", &hello(""), "").await.expect_status(201);
 }
 
 #[tokio::test]
@@ -230,7 +230,7 @@ async fn requests_of_the_control_api_are_judged_in_plain_words() {
         ("hello", "?mount=/health", 409, "MOUNT_TAKEN"),
         ("hello", "?mount=/api/docs/x", 409, "MOUNT_TAKEN"),
     ] {
-        assert_eq!(host.deploy(name, &wasm, query).await.is(status)["error"]["code"], code, "{name}{query}");
+        assert_eq!(host.deploy(name, &wasm, query).await.expect_status(status)["error"]["code"], code, "{name}{query}");
     }
     let control = host.control();
     let body = |text: &str| serde_json::from_str::<Value>(text).expect("JSON");
@@ -238,9 +238,9 @@ async fn requests_of_the_control_api_are_judged_in_plain_words() {
         ("/v1/components/none/activate", r#"{"version":"0123456789ab"}"#, 404, "COMPONENT_NOT_FOUND"),
         ("/v1/components/none/rollback", "{}", 404, "COMPONENT_NOT_FOUND"),
     ] {
-        assert_eq!(control.post(path, body(sent)).await.is(status)["error"]["code"], code, "{path} {sent}");
+        assert_eq!(control.post(path, body(sent)).await.expect_status(status)["error"]["code"], code, "{path} {sent}");
     }
-    host.deploy("hello", &wasm, "").await.is(201);
+    host.deploy("hello", &wasm, "").await.expect_status(201);
     for (path, sent, status, code) in [
         ("/v1/components/hello/activate", r#"{"version":"0123456789ab"}"#, 404, "VERSION_NOT_FOUND"),
         ("/v1/components/hello/activate", r#"{"version":"latest"}"#, 404, "VERSION_NOT_FOUND"),
@@ -250,12 +250,15 @@ async fn requests_of_the_control_api_are_judged_in_plain_words() {
         ("/v1/components/hello/activate", r#"{"version":"0123456789ab","wait":1}"#, 400, "INVALID_BODY"),
         ("/v1/components/hello/rollback", "{}", 409, "NO_PREVIOUS_VERSION"),
     ] {
-        assert_eq!(control.post(path, body(sent)).await.is(status)["error"]["code"], code, "{path} {sent}");
+        assert_eq!(control.post(path, body(sent)).await.expect_status(status)["error"]["code"], code, "{path} {sent}");
     }
-    control.delete("/v1/components/none").await.is(404);
-    control.get("/v1/components/none/stats").await.is(404);
-    control.get("/v1/nothing").await.is(404);
-    assert_eq!(control.get("/v1/components/hello/rollback").await.is(405)["error"]["code"], "METHOD_NOT_ALLOWED");
+    control.delete("/v1/components/none").await.expect_status(404);
+    control.get("/v1/components/none/stats").await.expect_status(404);
+    control.get("/v1/nothing").await.expect_status(404);
+    assert_eq!(
+        control.get("/v1/components/hello/rollback").await.expect_status(405)["error"]["code"],
+        "METHOD_NOT_ALLOWED"
+    );
 }
 
 #[tokio::test]
@@ -265,13 +268,13 @@ async fn without_the_control_token_nothing_is_told_or_changed() {
     for api in [open.clone(), open.with_token("guess"), open.with_token("")] {
         for path in ["/v1/components", "/v1/nodes", "/v1/events", "/v1/components/hello/stats", "/metrics", "/nothing"]
         {
-            assert_eq!(api.get(path).await.is(401)["error"]["code"], "UNAUTHORIZED");
+            assert_eq!(api.get(path).await.expect_status(401)["error"]["code"], "UNAUTHORIZED");
         }
         let path = "/v1/components/hello/versions";
         let request = api.request(reqwest::Method::POST, path).body(hello(""));
-        api.finish(request, path).await.expect("an answer").is(401);
-        api.delete("/v1/components/hello").await.is(401);
+        api.finish(request, path).await.expect("an answer").expect_status(401);
+        api.delete("/v1/components/hello").await.expect_status(401);
     }
-    open.get("/health").await.is(200);
-    host.api().get("/hello").await.is(503);
+    open.get("/health").await.expect_status(200);
+    host.api().get("/hello").await.expect_status(503);
 }

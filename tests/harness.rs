@@ -1,10 +1,10 @@
-//! What the tests stand on: the real `shema` binary over a real Postgres and a
-//! real Redis, asked over real HTTP.
+//! The harness of the integration tests: the real `shema` binary over a real
+//! Postgres and a real Redis, tested over real HTTP.
 //!
 //! One Postgres and one Redis serve the whole run; each host has a database of
-//! its own. Processes are started from one thread that lives as long as the
-//! run, because they are told by the kernel when the thread that started them
-//! ends, and so never outlive the tests, however these end.
+//! its own. All processes are started from one thread that lives as long as the
+//! run: the kernel signals them when the thread that started them ends
+//! (`PR_SET_PDEATHSIG`), so they never outlive the tests, however these end.
 
 mod api;
 mod balancer;
@@ -27,10 +27,10 @@ pub use checkout::Checkout;
 pub use components::{components, fixture, hello, variant};
 pub use emulator::Emulator;
 pub use javascript::javascript_guest;
-pub use proxy::{State as WireState, Wire};
-pub use school::{School, assert_has_keys, course_body, id_of, is_time, nothing, unique, with, without};
+pub use proxy::{Proxy, State as ProxyState};
+pub use school::{School, assert_has_keys, course_body, id_of, is_time, unique, unknown_id, with, without};
 pub use services::{Redis, database, installed, redis};
-pub use socket::{Line, Socket, error_code, seq, seqs};
+pub use socket::{RawSocket, Socket, error_code, seq, seqs};
 
 use serde_json::Value;
 use std::{
@@ -46,9 +46,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long a condition may take to come true. Nobody waits for it where all is
-/// well, so it leaves room for a machine that is busy with other work.
-pub const PATIENCE: Duration = Duration::from_secs(180);
+/// How long a condition may take to hold. A test that passes never waits that
+/// long, so the limit can allow for a machine that is busy with other work.
+pub const TIMEOUT: Duration = Duration::from_secs(180);
 
 /// Secrets of every host under test, so that tests can forge tokens.
 pub const ACCESS_SECRET: &str = "access-secret-of-the-tests-0123456789";
@@ -78,21 +78,21 @@ max_response_kib = 256
 memory_mib = 32
 "#;
 
-/// No version is that much slower than another.
+/// A factor that no version reaches, so that none is rolled back for its latency.
 pub const ANY_P99_FACTOR: u32 = 1_000_000;
 
 /// How a host is started.
 #[derive(Clone)]
 pub struct Setup {
     pub environment: BTreeMap<String, String>,
-    /// Put behind `host/host.toml`.
+    /// Appended to `host/host.toml`.
     pub config: String,
-    /// What is put in the place of what in `host/host.toml`.
+    /// Replacements in `host/host.toml`: from, to.
     pub replaced: Vec<(String, String)>,
-    /// The data directory; kept when it is given, so that a host can be
-    /// started in it again.
+    /// The data directory. One that is given is not removed with the host, so
+    /// that another host can be started in it.
     pub data_dir: Option<PathBuf>,
-    /// How many files the host may open.
+    /// The limit of open files (`RLIMIT_NOFILE`).
     pub files: Option<u32>,
 }
 
@@ -134,14 +134,14 @@ pub struct Host {
     pub control: String,
     pub control_token: String,
     pub data_dir: PathBuf,
-    /// Of the host's own database, for looking behind the API.
+    /// Of the host's own database, for reading and changing it directly.
     pub database_url: Option<String>,
     child: Mutex<Child>,
     scratch: Option<PathBuf>,
 }
 
-/// Starts from settings that suit most tests: own database, shared Redis under
-/// a prefix of its own, no rate limits, the probe beside the domains.
+/// Settings that suit most tests: a database of its own, the shared Redis under a
+/// prefix of its own, no rate limits, and the probe beside the other components.
 pub fn setup() -> Setup {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -173,7 +173,7 @@ pub fn production() -> Setup {
         .set("CAPTCHA_VERIFY_URL", "http://127.0.0.1:1/verify")
 }
 
-/// The host that tests share which do not disturb each other.
+/// One host for all tests that do not disturb each other.
 pub fn shared() -> &'static Host {
     static HOST: OnceLock<Host> = OnceLock::new();
     HOST.get_or_init(|| Host::start(setup()))
@@ -193,7 +193,8 @@ impl Host {
         let base = fs::read_to_string(root().join("host/host.toml")).expect("host.toml");
         // Many hosts share one Postgres here.
         let mut base = base.replace("connections = 24", "connections = 10");
-        // On a busy machine any version may look slow.
+        // On a busy machine any version may look slow; the one test of it sets a
+        // factor of its own.
         base = base.replace("max_p99_factor = 3 ", &format!("max_p99_factor = {ANY_P99_FACTOR} "));
         for (from, to) in &setup.replaced {
             assert!(base.contains(from), "host.toml has `{from}`");
@@ -221,7 +222,7 @@ impl Host {
         command.stdin(Stdio::null()).stdout(lines.try_clone().expect("a log")).stderr(lines);
         let mut child = spawn(command);
 
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + TIMEOUT;
         let note = loop {
             if let Some(note) = fs::read(&listen).ok().and_then(|text| serde_json::from_slice::<Value>(&text).ok()) {
                 break note;
@@ -269,7 +270,7 @@ impl Host {
     /// What the host counts of each loaded version of a component.
     pub async fn stats(&self, component: &str) -> Vec<Value> {
         let answer = self.control().get(&format!("/v1/components/{component}/stats")).await;
-        answer.is(200)["versions"].as_array().expect("a list").clone()
+        answer.expect_status(200)["versions"].as_array().expect("a list").clone()
     }
 
     /// How many calls of a component are under way, or wait for an instance.
@@ -299,7 +300,7 @@ impl Host {
         self.child.lock().expect("no panic").wait().expect("reaped").code()
     }
 
-    /// A look behind the API, as the owner of all tables.
+    /// A connection to the host's database, as the owner of all tables.
     pub async fn sql(&self) -> sqlx::PgConnection {
         use sqlx::Connection;
         let url = self.database_url.as_ref().expect("a database of its own");
@@ -332,8 +333,8 @@ impl Drop for Host {
     }
 }
 
-/// Compiled components of the first host, with the secrets that authenticate
-/// them: the others take them over and compile nothing.
+/// The first host's cache of compiled components, with the secrets that
+/// authenticate it: later hosts start with a copy and compile nothing.
 static WARM: OnceLock<PathBuf> = OnceLock::new();
 
 fn warm_up(data_dir: &Path) {
@@ -421,16 +422,16 @@ pub fn spawn(command: Command) -> Child {
     child.recv().expect("an answer").unwrap_or_else(|error| panic!("cannot run {name}: {error}"))
 }
 
-/// Says what takes its time. Written to standard error itself, because what the
-/// macros print is kept until a test fails.
+/// Tells whoever runs the tests what takes so long. Written to standard error
+/// directly: libtest captures only what the print macros write.
 pub fn say(line: &str) {
     use std::io::Write;
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-/// Waits for a condition, never for a time.
+/// Waits until a condition holds, for at most `TIMEOUT`.
 pub async fn until<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + TIMEOUT;
     loop {
         if let Some(value) = condition().await {
             return value;

@@ -1,7 +1,7 @@
 //! The description of the API against the API: nothing is missing, nothing is
 //! too much, and what is answered is as described.
 
-use crate::harness::{Answer, Expect, School, id_of, is_time, nothing, root, shared, unique};
+use crate::harness::{Answer, Expect, School, id_of, is_time, root, shared, unique, unknown_id};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use reqwest::Method;
 use serde_json::{Map, Value, json};
@@ -16,7 +16,7 @@ impl Document {
     async fn read() -> Document {
         let answer = shared().api().get("/api/openapi.json").await;
         assert_eq!(answer.header("content-type"), "application/json; charset=utf-8");
-        Document(answer.is(200).clone())
+        Document(answer.expect_status(200).clone())
     }
 
     /// Path, method and operation of each.
@@ -190,7 +190,8 @@ fn objects(value: &Value) -> Vec<&Map<String, Value>> {
 
 /// A path with something in the place of its parameters.
 fn filled(path: &str) -> String {
-    let segments = path.split('/').map(|segment| if segment.starts_with('{') { nothing() } else { segment.to_owned() });
+    let segments =
+        path.split('/').map(|segment| if segment.starts_with('{') { unknown_id() } else { segment.to_owned() });
     segments.collect::<Vec<_>>().join("/")
 }
 
@@ -339,26 +340,26 @@ async fn real_answers_are_as_described() {
 
     let class = school.class(600, json!({})).await;
     let booking = school.booking().await;
-    document.describes("post", "/api/attendance", &school.seat(&id_of(&class), &booking).await);
+    document.describes("post", "/api/attendance", &school.take_seat(&id_of(&class), &booking).await);
     document.describes("post", "/api/schedules", &admin.post("/api/schedules", school.class_body(600)).await);
     let past = school.class_row(-120, 5).await;
-    school.seat(&past, &school.booking_of(&student).await).await.is(201);
+    school.take_seat(&past, &school.booking_of(&student).await).await.expect_status(201);
 
     let registration = json!({
-        "full_name": "Siti Rahma", "wa_number": "+628111222333", "email": format!("{}@example.org", nothing()),
+        "full_name": "Siti Rahma", "wa_number": "+628111222333", "email": format!("{}@example.org", unknown_id()),
         "course_id": school.course, "experience_level": "beginner", "preferred_days": ["Monday"], "consent": true,
-        "captcha_token": "t", "preferred_time_range": { "start": "9:00", "end": "11:00" }, "idempotency_key": nothing(),
+        "captcha_token": "t", "preferred_time_range": { "start": "9:00", "end": "11:00" }, "idempotency_key": unknown_id(),
     });
     let registered = guest.post("/api/booking/register-course", registration.clone()).await;
-    registered.is(201);
+    registered.expect_status(201);
     document.describes("post", "/api/booking/register-course", &registered);
     let repeated = guest.post("/api/booking/register-course", registration).await;
-    repeated.is(409);
+    repeated.expect_status(409);
     document.describes("post", "/api/booking/register-course", &repeated);
     let pending = admin.get("/api/booking/pending?limit=1000").await;
     document.describes("get", "/api/booking/pending", &pending);
     let confirmed = admin.post(&format!("/api/booking/{}/confirm", id_of(registered.data())), json!({})).await;
-    confirmed.is(200);
+    confirmed.expect_status(200);
     document.describes("post", "/api/booking/{id}/confirm", &confirmed);
     let enrollment = id_of(&confirmed.data()["enrollment"]);
 
@@ -383,7 +384,7 @@ async fn real_answers_are_as_described() {
         ("/api/dashboard/stats", "/api/dashboard/stats".into(), admin),
         ("/api/dashboard/admin", "/api/dashboard/admin".into(), admin),
         ("/api/profile/{userId}/full", format!("/api/profile/{}/full", student.id), admin),
-        ("/api/profile/{userId}/full", format!("/api/profile/{}/full", nothing()), admin),
+        ("/api/profile/{userId}/full", format!("/api/profile/{}/full", unknown_id()), admin),
         ("/api/auth/me", "/api/auth/me".into(), admin),
         ("/api/users", "/api/users?limit=1000".into(), admin),
         ("/api/users", "/api/users".into(), &student.api),
@@ -394,7 +395,7 @@ async fn real_answers_are_as_described() {
         ("/api/users/{id}", "/api/users/no-id".into(), admin),
         ("/api/instructors", "/api/instructors?limit=1000".into(), admin),
         ("/api/instructors", "/api/instructors".into(), &student.api),
-        ("/api/instructors/{userId}", format!("/api/instructors/{}", nothing()), admin),
+        ("/api/instructors/{userId}", format!("/api/instructors/{}", unknown_id()), admin),
         ("/api/courses", "/api/courses?limit=100".into(), &guest),
         ("/api/courses", "/api/courses?limit=0&level=x".into(), &guest),
         ("/api/courses/{id}", format!("/api/courses/{}?include=upcoming_schedules", school.course), &guest),
@@ -420,13 +421,13 @@ async fn real_answers_are_as_described() {
     }
 
     let deleted = admin.delete(&format!("/api/rooms/{room_id}")).await;
-    deleted.is(200);
+    deleted.expect_status(200);
     document.describes("delete", "/api/rooms/{id}", &deleted);
     let refused = admin.delete(&format!("/api/courses/{}", school.course)).await;
-    refused.is(409);
+    refused.expect_status(409);
     document.describes("delete", "/api/courses/{id}", &refused);
     let said = as_guest.post(&format!("/api/cs/sessions/{session}/messages"), json!({ "content": "Hello" })).await;
-    said.is(201);
+    said.expect_status(201);
     document.describes("post", "/api/cs/sessions/{sessionId}/messages", &said);
 }
 
@@ -449,7 +450,7 @@ async fn the_page_needs_nothing_but_the_host() {
         assert!(!head.contains(foreign), "{foreign}");
     }
     for path in ["/api/docs", "/api/openapi.json"] {
-        shared().api().post(path, json!({})).await.fails(405, "METHOD_NOT_ALLOWED");
+        shared().api().post(path, json!({})).await.expect_error(405, "METHOD_NOT_ALLOWED");
         assert_eq!(shared().api().send(Method::HEAD, path, None).await.status, 200);
     }
 }

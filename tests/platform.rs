@@ -1,6 +1,6 @@
 //! What the host itself answers, whatever the components do.
 
-use crate::harness::{Api, Expect, Host, PATIENCE, Redis, production, setup, shared, signal, until};
+use crate::harness::{Api, Expect, Host, Redis, TIMEOUT, production, setup, shared, signal, until};
 use nix::sys::signal::Signal;
 use reqwest::Method;
 use serde_json::json;
@@ -15,13 +15,13 @@ use std::{
 async fn health_is_plain_and_services_name_their_versions() {
     let api = shared().api();
     let health = api.get("/health").await;
-    assert_eq!(health.is(200)["status"], "healthy");
+    assert_eq!(health.expect_status(200)["status"], "healthy");
     assert_eq!(health.body["environment"], "development");
     assert!(health.body["uptime"].is_u64() && health.body["timestamp"].is_string());
-    assert_eq!(api.get("/health/").await.is(200)["service"], "shema");
+    assert_eq!(api.get("/health/").await.expect_status(200)["service"], "shema");
 
     let services = api.get("/services").await;
-    services.is(200);
+    services.expect_status(200);
     let version = services.data()["services"]["course"]["version"].as_str().expect("a version");
     assert!(version.len() == 12 && version.bytes().all(|byte| byte.is_ascii_hexdigit()), "{version}");
     let courses = api.get("/api/courses").await;
@@ -34,20 +34,20 @@ async fn health_is_plain_and_services_name_their_versions() {
 async fn unknown_paths_and_wrong_methods_have_the_envelope() {
     let api = shared().api();
     let unknown = api.get("/api/nothing/here?x=1").await;
-    let error = unknown.fails(404, "ROUTE_NOT_FOUND");
+    let error = unknown.expect_error(404, "ROUTE_NOT_FOUND");
     assert_eq!((error["path"].as_str(), error["method"].as_str()), (Some("/api/nothing/here"), Some("GET")));
     assert_eq!(unknown.header("x-shema-component"), "");
-    api.get("/").await.fails(404, "ROUTE_NOT_FOUND");
-    api.get("/api/coursesx").await.fails(404, "ROUTE_NOT_FOUND");
-    api.get("/api/courses//").await.is(200);
-    api.get("/api//courses").await.fails(404, "ROUTE_NOT_FOUND");
+    api.get("/").await.expect_error(404, "ROUTE_NOT_FOUND");
+    api.get("/api/coursesx").await.expect_error(404, "ROUTE_NOT_FOUND");
+    api.get("/api/courses//").await.expect_status(200);
+    api.get("/api//courses").await.expect_error(404, "ROUTE_NOT_FOUND");
 
     let wrong = api.delete("/api/courses").await;
-    wrong.fails(405, "METHOD_NOT_ALLOWED");
+    wrong.expect_error(405, "METHOD_NOT_ALLOWED");
     assert_eq!(wrong.header("allow"), "GET, POST, HEAD");
-    api.post("/health", json!({})).await.fails(405, "METHOD_NOT_ALLOWED");
+    api.post("/health", json!({})).await.expect_error(405, "METHOD_NOT_ALLOWED");
     let trace = api.send(Method::TRACE, "/api/courses", None).await;
-    trace.fails(405, "METHOD_NOT_ALLOWED");
+    trace.expect_error(405, "METHOD_NOT_ALLOWED");
     let head = api.send(Method::HEAD, "/api/courses", None).await;
     assert_eq!((head.status, head.text.as_str()), (200, ""));
 }
@@ -73,9 +73,9 @@ async fn every_answer_has_the_headers_of_the_contract() {
 #[tokio::test]
 async fn both_prefixes_of_an_alias_answer() {
     let api = shared().api();
-    api.get("/auth/me").await.fails(401, "AUTH_MISSING_TOKEN");
-    api.get("/auth/me/").await.fails(401, "AUTH_MISSING_TOKEN");
-    api.get("/authx/me").await.fails(404, "ROUTE_NOT_FOUND");
+    api.get("/auth/me").await.expect_error(401, "AUTH_MISSING_TOKEN");
+    api.get("/auth/me/").await.expect_error(401, "AUTH_MISSING_TOKEN");
+    api.get("/authx/me").await.expect_error(404, "ROUTE_NOT_FOUND");
 }
 
 #[tokio::test]
@@ -96,25 +96,25 @@ async fn bodies_are_bounded_and_have_to_be_json_objects() {
         ("application/x-www-form-urlencoded", "email=a"),
     ] {
         let answer = send(content_type, body.into()).await;
-        let details = answer.fails(400, "VALIDATION_ERROR")["details"].clone();
+        let details = answer.expect_error(400, "VALIDATION_ERROR")["details"].clone();
         assert_eq!(details[0]["path"], json!([]), "{body}: {}", answer.text);
         assert_eq!(details[0]["field"], "");
     }
-    send("application/json", vec![0xff, 0xfe]).await.fails(400, "VALIDATION_ERROR");
-    send("application/json; charset=utf-8", b"{}".to_vec()).await.fails(400, "VALIDATION_ERROR");
+    send("application/json", vec![0xff, 0xfe]).await.expect_error(400, "VALIDATION_ERROR");
+    send("application/json; charset=utf-8", b"{}".to_vec()).await.expect_error(400, "VALIDATION_ERROR");
     let mebibyte = format!("{{\"email\":\"{}\"}}", "x".repeat((1 << 20) - 12));
     assert_eq!(mebibyte.len(), 1 << 20);
-    send("application/json", mebibyte.clone().into()).await.fails(400, "VALIDATION_ERROR");
-    send("application/json", format!("{mebibyte} ").into()).await.fails(413, "PAYLOAD_TOO_LARGE");
+    send("application/json", mebibyte.clone().into()).await.expect_error(400, "VALIDATION_ERROR");
+    send("application/json", format!("{mebibyte} ").into()).await.expect_error(413, "PAYLOAD_TOO_LARGE");
 
     // Without a length, so that only counting finds out.
     let chunks = (0..40).map(|_| Ok::<_, std::io::Error>(vec![b'x'; 64 << 10]));
     let body = reqwest::Body::wrap_stream(futures_util::stream::iter(chunks));
     let request = api.request(Method::POST, "/api/auth/login").header("content-type", "application/json").body(body);
-    api.finish(request, "chunks").await.expect("an answer").fails(413, "PAYLOAD_TOO_LARGE");
+    api.finish(request, "chunks").await.expect("an answer").expect_error(413, "PAYLOAD_TOO_LARGE");
 
     let deep = format!("{{\"email\":{}1{}}}", "[".repeat(200_000), "]".repeat(200_000));
-    send("application/json", deep.into()).await.fails(400, "VALIDATION_ERROR");
+    send("application/json", deep.into()).await.expect_error(400, "VALIDATION_ERROR");
 }
 
 #[tokio::test]
@@ -127,7 +127,7 @@ async fn only_listed_origins_may_read_answers() {
 
     for origin in ["http://evil.example", "http://localhost:5173.evil.example", "null", "HTTP://LOCALHOST:5173"] {
         let answer = api.with_header("origin", origin).get("/api/courses").await;
-        answer.is(200);
+        answer.expect_status(200);
         assert_eq!(answer.header("vary"), "Origin");
         assert!(!answer.headers.keys().any(|name| name.as_str().starts_with("access-control-")), "{origin}");
     }
@@ -155,26 +155,26 @@ async fn anonymous_callers_are_limited_by_address_and_told_how_many_are_left() {
     let guest = api.with_header("x-forwarded-for", "203.0.113.7");
     for used in 1..=100 {
         let answer = guest.get("/api/courses").await;
-        answer.is(200);
+        answer.expect_status(200);
         assert_eq!(answer.header("x-ratelimit-limit"), "100");
         assert_eq!(answer.header("x-ratelimit-remaining"), (100 - used).to_string());
     }
     let refused = guest.get("/api/courses").await;
-    let retry = refused.fails(429, "RATE_LIMIT_EXCEEDED")["details"]["retry_after"].as_u64().expect("seconds");
+    let retry = refused.expect_error(429, "RATE_LIMIT_EXCEEDED")["details"]["retry_after"].as_u64().expect("seconds");
     assert!((1..=900).contains(&retry));
     assert_eq!(refused.header("retry-after"), retry.to_string());
     assert_eq!(refused.header("x-ratelimit-remaining"), "0");
     // Others, and what is not limited, go on; a client cannot pretend to be others.
-    api.with_header("x-forwarded-for", "203.0.113.8").get("/api/courses").await.is(200);
+    api.with_header("x-forwarded-for", "203.0.113.8").get("/api/courses").await.expect_status(200);
     api.with_header("x-forwarded-for", "9.9.9.9, 203.0.113.7")
         .get("/api/courses")
         .await
-        .fails(429, "RATE_LIMIT_EXCEEDED");
+        .expect_error(429, "RATE_LIMIT_EXCEEDED");
     assert_eq!(guest.get("/health").await.header("x-ratelimit-limit"), "");
-    guest.get("/health").await.is(200);
+    guest.get("/health").await.expect_status(200);
     // A bad token counts as nobody; the limit is judged before it.
     let forged = guest.with_token("forged").get("/api/auth/me").await;
-    forged.fails(429, "RATE_LIMIT_EXCEEDED");
+    forged.expect_error(429, "RATE_LIMIT_EXCEEDED");
 }
 
 #[tokio::test]
@@ -225,9 +225,9 @@ async fn limits_hold_inside_the_process_while_redis_is_away() {
     let api = host.api();
     redis.kill();
     for _ in 0..100 {
-        api.get("/api/courses").await.is(200);
+        api.get("/api/courses").await.expect_status(200);
     }
-    api.get("/api/courses").await.fails(429, "RATE_LIMIT_EXCEEDED");
+    api.get("/api/courses").await.expect_error(429, "RATE_LIMIT_EXCEEDED");
 }
 
 #[tokio::test]
@@ -236,11 +236,11 @@ async fn listen_json_is_private_and_leaves_with_a_clean_exit() {
     let note = host.data_dir.join("listen.json");
     assert_eq!(note.metadata().expect("a file").permissions().mode() & 0o777, 0o600);
     let control = Api::new(&host.control);
-    control.get("/health").await.is(200);
-    assert_eq!(control.get("/v1/components").await.is(401)["error"]["code"], "UNAUTHORIZED");
-    control.with_token("x").get("/v1/components").await.is(401);
+    control.get("/health").await.expect_status(200);
+    assert_eq!(control.get("/v1/components").await.expect_status(401)["error"]["code"], "UNAUTHORIZED");
+    control.with_token("x").get("/v1/components").await.expect_status(401);
     let list = control.with_token(&host.control_token).get("/v1/components").await;
-    assert!(list.is(200).as_array().expect("a list").iter().any(|component| component["name"] == "course"));
+    assert!(list.expect_status(200).as_array().expect("a list").iter().any(|component| component["name"] == "course"));
     assert_eq!(host.stop(), Some(0));
     assert!(!note.exists());
 }
@@ -266,9 +266,9 @@ async fn a_slow_client_holds_nothing_but_its_own_connection() {
     for stream in &mut slow {
         stream.write_all(b"GET /api/courses HTTP/1.1\r\nhost: x\r\nx-slow: ").expect("sent");
     }
-    host.api().get("/api/courses").await.is(200);
+    host.api().get("/api/courses").await.expect_status(200);
     let mut first = slow.remove(0);
-    first.set_read_timeout(Some(PATIENCE)).expect("set");
+    first.set_read_timeout(Some(TIMEOUT)).expect("set");
     // Ended by the host, with or without a word.
     let mut answer = Vec::new();
     let _ = first.read_to_end(&mut answer);
@@ -327,7 +327,7 @@ async fn production_refuses_what_is_only_good_for_development() {
         assert!(output.contains(name), "{name}: {output}");
     }
     let host = Host::start(production());
-    assert_eq!(host.api().get("/health").await.is(200)["environment"], "production");
+    assert_eq!(host.api().get("/health").await.expect_status(200)["environment"], "production");
 }
 
 #[tokio::test]
@@ -341,7 +341,7 @@ async fn an_unknown_variable_is_warned_of_with_the_nearest_name() {
 async fn a_line_per_request_tells_what_happened_and_no_secret() {
     let host = Host::start(setup());
     let admin = host.first_admin_over_http().await;
-    admin.api.with_header("x-request-id", "line-of-this-test").get("/api/rooms").await.is(200);
+    admin.api.with_header("x-request-id", "line-of-this-test").get("/api/rooms").await.expect_status(200);
     let line = until("the line", || async {
         host.log().lines().find(|line| line.contains("line-of-this-test")).map(String::from)
     })
@@ -394,7 +394,7 @@ async fn an_answer_does_not_overtake_its_request() {
         ("POST /api/auth/login", "400"),
     ] {
         let mut stream = TcpStream::connect(address).expect("a connection");
-        stream.set_read_timeout(Some(PATIENCE)).expect("set");
+        stream.set_read_timeout(Some(TIMEOUT)).expect("set");
         for _ in 0..2 {
             let head =
                 format!("{line} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n");

@@ -1,6 +1,6 @@
 //! Many at once: whatever the order, the rules hold.
 
-use crate::harness::{Answer, Expect, Host, School, id_of, nothing, setup, unique, until, with};
+use crate::harness::{Answer, Expect, Host, School, id_of, setup, unique, unknown_id, until, with};
 use futures_util::future::{join, join_all};
 use serde_json::{Value, json};
 use std::{
@@ -13,7 +13,7 @@ pub const MANY: usize = 50;
 
 /// One host for all races, one race at a time: two of them would wait for each
 /// other's instances instead of racing.
-async fn track() -> (&'static Host, MutexGuard<'static, ()>) {
+async fn race_host() -> (&'static Host, MutexGuard<'static, ()>) {
     static HOST: OnceLock<Host> = OnceLock::new();
     static TURN: Mutex<()> = Mutex::const_new(());
     let turn = TURN.lock().await;
@@ -54,7 +54,7 @@ impl School<'_> {
 
 #[tokio::test]
 async fn of_overlapping_classes_in_one_room_one_is_planned() {
-    let (host, _turn) = track().await;
+    let (host, _turn) = race_host().await;
     let school = School::open(host).await;
     let instructors = join_all((0..MANY).map(|_| host.user("instructor"))).await;
     for minutes in [600, 6000] {
@@ -78,7 +78,7 @@ async fn of_overlapping_classes_in_one_room_one_is_planned() {
 
 #[tokio::test]
 async fn of_overlapping_classes_of_one_instructor_one_is_planned() {
-    let (host, _turn) = track().await;
+    let (host, _turn) = race_host().await;
     let school = School::open(host).await;
     let rooms = join_all((0..MANY).map(|_| school.new_room(5))).await;
     let answers = join_all(rooms.iter().map(async |room| {
@@ -92,7 +92,7 @@ async fn of_overlapping_classes_of_one_instructor_one_is_planned() {
 
 #[tokio::test]
 async fn classes_moved_into_one_hour_do_not_meet_there() {
-    let (host, _turn) = track().await;
+    let (host, _turn) = race_host().await;
     let school = School::open(host).await;
     let mut classes = Vec::new();
     for number in 1..=MANY {
@@ -110,29 +110,29 @@ async fn classes_moved_into_one_hour_do_not_meet_there() {
 
 #[tokio::test]
 async fn the_last_seat_goes_to_one() {
-    let (host, _turn) = track().await;
+    let (host, _turn) = race_host().await;
     let school = School::open(host).await;
     let bookings = school.bookings(MANY).await;
     let class = id_of(&school.class(600, json!({ "max_attendees": 1 })).await);
-    let answers = join_all(bookings.iter().map(|booking| school.seat(&class, booking))).await;
+    let answers = join_all(bookings.iter().map(|booking| school.take_seat(&class, booking))).await;
     assert_one_wins(&answers, 201, "409 SCHEDULE_FULL");
     assert_eq!(school.seats(&class).await, (1, 1, 1));
 }
 
 #[tokio::test]
 async fn one_booking_takes_one_seat() {
-    let (host, _turn) = track().await;
+    let (host, _turn) = race_host().await;
     let school = School::open(host).await;
     let booking = school.booking().await;
     let class = id_of(&school.class(600, json!({ "max_attendees": 5 })).await);
-    let answers = join_all((0..MANY).map(|_| school.seat(&class, &booking))).await;
+    let answers = join_all((0..MANY).map(|_| school.take_seat(&class, &booking))).await;
     assert_one_wins(&answers, 201, "409 ATTENDANCE_ALREADY_MARKED");
     assert_eq!(school.seats(&class).await, (1, 5, 1));
 }
 
 #[tokio::test]
 async fn seats_and_their_number_change_at_once_and_never_disagree() {
-    let (host, _turn) = track().await;
+    let (host, _turn) = race_host().await;
     let school = School::open(host).await;
     let bookings = school.bookings(MANY).await;
     let class = id_of(&school.class(600, json!({ "max_attendees": 5 })).await);
@@ -140,9 +140,11 @@ async fn seats_and_their_number_change_at_once_and_never_disagree() {
         let body = json!({ "max_attendees": number % 10 + 1 });
         school.admin.api.put(&format!("/api/schedules/{class}"), body).await
     };
-    let (resized, seated) =
-        join(join_all((0..MANY).map(resize)), join_all(bookings.iter().map(|booking| school.seat(&class, booking))))
-            .await;
+    let (resized, seated) = join(
+        join_all((0..MANY).map(resize)),
+        join_all(bookings.iter().map(|booking| school.take_seat(&class, booking))),
+    )
+    .await;
     let (taken, most, counted) = school.seats(&class).await;
     assert!(0 <= taken && taken <= most && taken == counted, "{taken} of {most}, {counted} rows");
     let (resized, seated) = (tally(&resized), tally(&seated));
@@ -154,10 +156,10 @@ async fn seats_and_their_number_change_at_once_and_never_disagree() {
 
 #[tokio::test]
 async fn a_mark_changed_many_times_at_once_tells_each_change_once() {
-    let (host, _turn) = track().await;
+    let (host, _turn) = race_host().await;
     let school = School::open(host).await;
     let (class, booking) = (school.class_row(-30, 5).await, school.booking().await);
-    school.seat(&class, &booking).await.gives(201);
+    school.take_seat(&class, &booking).await.expect_data(201);
     let statuses = ["present", "absent"];
     let answers = join_all((0..MANY).map(async |number| {
         let body = json!({ "status": statuses[number % 2] });
@@ -174,20 +176,22 @@ async fn a_mark_changed_many_times_at_once_tells_each_change_once() {
 
 #[tokio::test]
 async fn a_class_is_deleted_or_has_a_seat_taken() {
-    let (host, _turn) = track().await;
+    let (host, _turn) = race_host().await;
     let school = School::open(host).await;
     for minutes in (1..=10).map(|number| number * 100) {
         let bookings = school.bookings(5).await;
         let class = id_of(&school.class(minutes, json!({})).await);
         let path = format!("/api/schedules/{class}");
-        let (seated, deleted) =
-            join(join_all(bookings.iter().map(|booking| school.seat(&class, booking))), school.admin.api.delete(&path))
-                .await;
+        let (seated, deleted) = join(
+            join_all(bookings.iter().map(|booking| school.take_seat(&class, booking))),
+            school.admin.api.delete(&path),
+        )
+        .await;
         let seated = tally(&seated);
         match deleted.status {
             200 => assert_eq!(seated, BTreeMap::from([("404 SCHEDULE_NOT_FOUND".to_owned(), 5)])),
             _ => {
-                deleted.fails(409, "SCHEDULE_CANNOT_DELETE");
+                deleted.expect_error(409, "SCHEDULE_CANNOT_DELETE");
                 assert_eq!(seated, BTreeMap::from([("201".to_owned(), 5)]));
             }
         }
@@ -196,7 +200,7 @@ async fn a_class_is_deleted_or_has_a_seat_taken() {
 
 #[tokio::test]
 async fn what_a_class_is_made_of_is_deleted_or_used() {
-    let (host, _turn) = track().await;
+    let (host, _turn) = race_host().await;
     let school = School::open(host).await;
     for minutes in (1..=25).map(|number| number * 100) {
         let (course, room) = (school.new_course(json!({})).await, school.new_room(5).await);
@@ -207,11 +211,11 @@ async fn what_a_class_is_made_of_is_deleted_or_used() {
             join(api.post("/api/schedules", body), join(api.delete(&course), api.delete(&room))).await;
         match planned.status {
             201 => {
-                course.fails(409, "COURSE_IN_USE");
-                room.fails(409, "ROOM_IN_USE");
+                course.expect_error(409, "COURSE_IN_USE");
+                room.expect_error(409, "ROOM_IN_USE");
             }
             _ => {
-                planned.is(404);
+                planned.expect_status(404);
                 assert!(course.status == 200 || room.status == 200, "{} {}", course.text, room.text);
             }
         }
@@ -220,7 +224,7 @@ async fn what_a_class_is_made_of_is_deleted_or_used() {
 
 #[tokio::test]
 async fn a_shrinking_room_and_new_classes_in_it_agree() {
-    let (host, _turn) = track().await;
+    let (host, _turn) = race_host().await;
     let school = School::open(host).await;
     for round in 0..10 {
         let room = school.new_room(9).await;
@@ -229,10 +233,10 @@ async fn a_shrinking_room_and_new_classes_in_it_agree() {
         let api = &school.admin.api;
         let (planned, shrunk) = join(api.post("/api/schedules", body), api.put(&path, json!({ "capacity": 2 }))).await;
         match planned.status {
-            201 => drop(shrunk.fails(409, "ROOM_IN_USE").clone()),
+            201 => drop(shrunk.expect_error(409, "ROOM_IN_USE").clone()),
             _ => {
-                planned.fails(400, "VALIDATION_ERROR");
-                shrunk.gives(200);
+                planned.expect_error(400, "VALIDATION_ERROR");
+                shrunk.expect_data(200);
             }
         }
     }
@@ -240,7 +244,7 @@ async fn a_shrinking_room_and_new_classes_in_it_agree() {
 
 #[tokio::test]
 async fn a_name_goes_to_one_room() {
-    let (host, _turn) = track().await;
+    let (host, _turn) = race_host().await;
     let (admin, name) = (host.admin().await, unique("Room"));
     let answers = join_all((0..MANY).map(async |number| {
         let name = if number % 2 == 0 { name.to_uppercase() } else { name.to_lowercase() };
@@ -252,8 +256,8 @@ async fn a_name_goes_to_one_room() {
 
 #[tokio::test]
 async fn an_email_goes_to_one_admin() {
-    let (host, _turn) = track().await;
-    let (admin, email) = (host.admin().await, format!("{}@example.org", nothing()));
+    let (host, _turn) = race_host().await;
+    let (admin, email) = (host.admin().await, format!("{}@example.org", unknown_id()));
     let answers = join_all((0..MANY).map(async |_| {
         let body = json!({ "email": email, "password": "Passw0rd-of-admin", "full_name": "Twin", "role": "admin" });
         admin.api.post("/api/auth/register", body).await
@@ -266,7 +270,7 @@ async fn an_email_goes_to_one_admin() {
 
 #[tokio::test]
 async fn the_first_admin_is_one() {
-    let (_, _turn) = track().await;
+    let (_, _turn) = race_host().await;
     let host = Host::start(setup());
     let answers = join_all((0..MANY).map(async |number| {
         let email = format!("admin-{number}@example.org");
@@ -282,7 +286,7 @@ async fn the_first_admin_is_one() {
 
 #[tokio::test]
 async fn parallel_refreshes_of_one_token_get_one_pair() {
-    let (host, _turn) = track().await;
+    let (host, _turn) = race_host().await;
     let mut token = host.user("student").await.refresh;
     for _ in 0..3 {
         let answers = join_all(
@@ -298,14 +302,14 @@ async fn parallel_refreshes_of_one_token_get_one_pair() {
 
 #[tokio::test]
 async fn nothing_outlives_a_logout_not_even_what_a_refresh_got_meanwhile() {
-    let (host, _turn) = track().await;
+    let (host, _turn) = race_host().await;
     let email = host.user("student").await.email;
     for _ in 0..5 {
         let user = host.login(&email).await;
         let refresh = async || host.api().post("/api/auth/refresh", json!({ "refreshToken": user.refresh })).await;
         let logout = user.api.post("/api/auth/logout", json!({}));
         let (refreshed, logged_out) = join(join_all((0..MANY).map(|_| refresh())), logout).await;
-        logged_out.acknowledges();
+        logged_out.expect_acknowledgement();
         let mut access = BTreeSet::from([user.access.clone()]);
         let mut tokens = BTreeSet::from([user.refresh.clone()]);
         for answer in &refreshed {
@@ -315,16 +319,16 @@ async fn nothing_outlives_a_logout_not_even_what_a_refresh_got_meanwhile() {
                     access.insert(token("accessToken"));
                     tokens.insert(token("refreshToken"));
                 }
-                _ => drop(answer.fails(401, "AUTH_INVALID_TOKEN").clone()),
+                _ => drop(answer.expect_error(401, "AUTH_INVALID_TOKEN").clone()),
             }
         }
         assert!(access.len() <= 2, "one token is exchanged once");
         for token in &access {
-            host.api().with_token(token).get("/api/auth/me").await.fails(401, "AUTH_INVALID_TOKEN");
+            host.api().with_token(token).get("/api/auth/me").await.expect_error(401, "AUTH_INVALID_TOKEN");
         }
         for token in &tokens {
             let answer = host.api().post("/api/auth/refresh", json!({ "refreshToken": token })).await;
-            answer.fails(401, "AUTH_INVALID_TOKEN");
+            answer.expect_error(401, "AUTH_INVALID_TOKEN");
         }
     }
 }
@@ -344,7 +348,7 @@ fn pairs(answers: &[Answer]) -> BTreeSet<(String, String)> {
 
 #[tokio::test]
 async fn a_stolen_token_ends_the_session_whoever_comes_first() {
-    let (host, _turn) = track().await;
+    let (host, _turn) = race_host().await;
     let email = host.user("student").await.email;
     for _ in 0..3 {
         let user = host.login(&email).await;
@@ -358,15 +362,15 @@ async fn a_stolen_token_ends_the_session_whoever_comes_first() {
         let found = tally(&answers);
         assert!(found.keys().all(|what| what == "200" || what == "401 AUTH_INVALID_TOKEN"), "{found:?}");
         for (access, refresh) in pairs(&answers).iter().chain([&first]) {
-            host.api().with_token(access).get("/api/auth/me").await.fails(401, "AUTH_INVALID_TOKEN");
-            refresh_all(host, [refresh]).await[0].fails(401, "AUTH_INVALID_TOKEN");
+            host.api().with_token(access).get("/api/auth/me").await.expect_error(401, "AUTH_INVALID_TOKEN");
+            refresh_all(host, [refresh]).await[0].expect_error(401, "AUTH_INVALID_TOKEN");
         }
     }
 }
 
 #[tokio::test]
 async fn what_is_refreshed_while_the_user_changes_does_not_outlive_the_change() {
-    let (host, _turn) = track().await;
+    let (host, _turn) = race_host().await;
     for (statement, code, access_code) in [
         ("update public.users set role = 'instructor' where id = $1::uuid", "AUTH_INVALID_TOKEN", None),
         (
@@ -383,11 +387,11 @@ async fn what_is_refreshed_while_the_user_changes_does_not_outlive_the_change() 
         let lost = format!("401 {code}");
         assert!(found.keys().all(|what| what == "200" || *what == lost), "{found:?}");
         for (access, refresh) in &pairs(&answers) {
-            refresh_all(host, [refresh]).await[0].fails(401, code);
+            refresh_all(host, [refresh]).await[0].expect_error(401, code);
             let me = host.api().with_token(access).get("/api/auth/me").await;
             match access_code {
-                Some(code) => drop(me.fails(401, code).clone()),
-                None => assert_eq!(me.gives(200)["role"], "instructor"),
+                Some(code) => drop(me.expect_error(401, code).clone()),
+                None => assert_eq!(me.expect_data(200)["role"], "instructor"),
             }
         }
     }
@@ -397,7 +401,7 @@ async fn what_is_refreshed_while_the_user_changes_does_not_outlive_the_change() 
 
 /// The second has a Redis of its own inside, as if the shared one were away.
 async fn nodes() -> (Host, Host, MutexGuard<'static, ()>) {
-    let (_, turn) = track().await;
+    let (_, turn) = race_host().await;
     let first = Host::start(setup());
     let database = first.database_url.clone().expect("a database");
     let second = Host::start(setup().set("DATABASE_URL", database).unset("REDIS_URL"));
@@ -408,7 +412,7 @@ async fn nodes() -> (Host, Host, MutexGuard<'static, ()>) {
 async fn two_nodes_refresh_one_token_to_one_pair_and_both_see_a_logout() {
     let (one, two, _turn) = nodes().await;
     let user = one.user("student").await;
-    two.api().with_token(&user.access).get("/api/auth/me").await.gives(200);
+    two.api().with_token(&user.access).get("/api/auth/me").await.expect_data(200);
     let (a, b) =
         join(refresh_all(&one, vec![&user.refresh; MANY / 2]), refresh_all(&two, vec![&user.refresh; MANY / 2])).await;
     assert_eq!(tally(a.iter().chain(&b)), BTreeMap::from([("200".to_owned(), MANY)]));
@@ -416,15 +420,15 @@ async fn two_nodes_refresh_one_token_to_one_pair_and_both_see_a_logout() {
     assert_eq!((pair.len(), &pair), (1, &pairs(&b)));
 
     let (access, refresh) = pair.first().expect("a pair");
-    two.api().with_token(access).get("/api/auth/me").await.gives(200);
-    one.api().with_token(access).post("/api/auth/logout", json!({})).await.acknowledges();
+    two.api().with_token(access).get("/api/auth/me").await.expect_data(200);
+    one.api().with_token(access).post("/api/auth/logout", json!({})).await.expect_acknowledgement();
     // The contract gives other nodes one second, which a busy machine does not.
     let refused = async || {
         let answer = two.api().with_token(access).get("/api/auth/me").await;
         (answer.status == 401).then_some(answer)
     };
-    until("the logout to be known", refused).await.fails(401, "AUTH_INVALID_TOKEN");
-    refresh_all(&two, [refresh]).await[0].fails(401, "AUTH_INVALID_TOKEN");
+    until("the logout to be known", refused).await.expect_error(401, "AUTH_INVALID_TOKEN");
+    refresh_all(&two, [refresh]).await[0].expect_error(401, "AUTH_INVALID_TOKEN");
 }
 
 #[tokio::test]

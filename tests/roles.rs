@@ -1,6 +1,6 @@
 //! Every route of auth and course, asked by nobody and by each role.
 
-use crate::harness::{Answer, Api, Expect, nothing, setup, shared};
+use crate::harness::{Answer, Api, Expect, setup, shared, unknown_id};
 use reqwest::Method;
 use serde_json::json;
 
@@ -81,7 +81,7 @@ async fn each_role_gets_where_it_may_and_nowhere_else() {
     let (student, instructor, admin) = (host.user("student").await, host.user("instructor").await, host.admin().await);
     let callers = [host.api(), student.api, instructor.api, admin.api];
     for (method, path, access) in &ROUTES {
-        let good = path.replace("ID", &nothing());
+        let good = path.replace("ID", &unknown_id());
         let bad = path.replace("ID", "not-an-id");
         for (role, api) in ROLES.iter().zip(&callers) {
             let what = format!("{method} {path} as {role}");
@@ -114,7 +114,7 @@ async fn routes_that_need_a_token_tell_a_bad_one_from_none() {
     shared().admin().await;
     let api = shared().api();
     for (method, path, access) in &ROUTES {
-        let path = path.replace("ID", &nothing());
+        let path = path.replace("ID", &unknown_id());
         let bad = ask(&api.with_token("x.y.z"), method, &path, "{}").await;
         let malformed = ask(&api.with_header("authorization", "Bearer"), method, &path, "{}").await;
         match access {
@@ -122,8 +122,8 @@ async fn routes_that_need_a_token_tell_a_bad_one_from_none() {
             // An invalid token counts as none.
             Access::Guarded => assert!(bad.status == 403 && malformed.status == 403, "{method} {path}"),
             _ => {
-                bad.fails(401, "AUTH_INVALID_TOKEN");
-                malformed.fails(401, "AUTH_INVALID_FORMAT");
+                bad.expect_error(401, "AUTH_INVALID_TOKEN");
+                malformed.expect_error(401, "AUTH_INVALID_FORMAT");
             }
         }
     }
@@ -152,12 +152,12 @@ async fn deleted_users_are_refused_everywhere() {
     let admin = host.user("admin").await;
     host.run("update public.users set deleted_at = now() where id = $1::uuid", &[&admin.id]).await;
     for (method, path, access) in &ROUTES {
-        let answer = ask(&admin.api, method, &path.replace("ID", &nothing()), "{}").await;
+        let answer = ask(&admin.api, method, &path.replace("ID", &unknown_id()), "{}").await;
         match access {
             Access::Public => assert!(answer.status != 401, "{method} {path}: {}", answer.text),
             // As if nobody had asked: without an admin it is open to the first.
             Access::Guarded => assert!(matches!(answer.status, 400 | 403), "{method} {path}: {}", answer.text),
-            _ => drop(answer.fails(401, "AUTH_UNAUTHORIZED").clone()),
+            _ => drop(answer.expect_error(401, "AUTH_UNAUTHORIZED").clone()),
         }
     }
 }

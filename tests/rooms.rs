@@ -1,6 +1,6 @@
 //! ROOM-1 to ROOM-5.
 
-use crate::harness::{Expect, School, assert_has_keys, id_of, is_time, nothing, shared, unique, with};
+use crate::harness::{Expect, School, assert_has_keys, id_of, is_time, shared, unique, unknown_id, with};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -13,10 +13,10 @@ async fn a_new_room_has_what_was_sent() {
     let name = unique("Grand Hall");
     let body = json!({
         "name": format!("  {name} "), "capacity": 12, "location": " 2nd floor ", "description": " With a view ",
-        "instruments": [" Grand piano ", "Drums"], "id": nothing(), "unknown": 1,
+        "instruments": [" Grand piano ", "Drums"], "id": unknown_id(), "unknown": 1,
     });
     let answer = admin.api.post("/api/rooms", body).await;
-    let room = answer.gives(201);
+    let room = answer.expect_data(201);
     assert_has_keys(room, ROOM);
     assert_eq!(room["name"], name);
     assert_eq!(room["capacity"], 12);
@@ -25,14 +25,14 @@ async fn a_new_room_has_what_was_sent() {
     assert!(is_time(&room["created_at"]) && is_time(&room["updated_at"]));
 
     let read = student.api.get(&format!("/api/rooms/{}", id_of(room))).await;
-    assert_has_keys(read.gives(200), &format!("{ROOM} upcoming_schedules"));
+    assert_has_keys(read.expect_data(200), &format!("{ROOM} upcoming_schedules"));
     assert_eq!(read.data()["upcoming_schedules"], json!([]));
     for key in ROOM.split(' ') {
         assert_eq!(read.data()[key], room[key], "{key}");
     }
 
     let least = admin.api.post("/api/rooms", json!({ "name": unique("Small"), "capacity": 1 })).await;
-    let least = least.gives(201);
+    let least = least.expect_data(201);
     assert_eq!((&least["location"], &least["description"]), (&Value::Null, &Value::Null));
     assert_eq!(least["instruments"], json!([]));
 }
@@ -42,7 +42,7 @@ async fn the_fields_of_a_room_are_validated() {
     let host = shared();
     let admin = host.admin().await;
     let good = json!({ "name": unique("Room"), "capacity": 10 });
-    let path = format!("/api/rooms/{}", id_of(admin.api.post("/api/rooms", good.clone()).await.gives(201)));
+    let path = format!("/api/rooms/{}", id_of(admin.api.post("/api/rooms", good.clone()).await.expect_data(201)));
     let missing = admin.api.post("/api/rooms", json!({})).await;
     assert_eq!(missing.problems(), ["capacity invalid_type", "name invalid_type"]);
     for (changes, problem) in [
@@ -69,14 +69,14 @@ async fn the_fields_of_a_room_are_validated() {
         assert_eq!(admin.api.put(&path, changes.clone()).await.problems(), [problem], "PUT {changes}");
     }
     let detail = admin.api.put(&path, json!({ "instruments": ["x", 5] })).await;
-    assert_eq!(detail.fails(400, "VALIDATION_ERROR")["details"][0]["path"], json!(["instruments", 1]));
+    assert_eq!(detail.expect_error(400, "VALIDATION_ERROR")["details"][0]["path"], json!(["instruments", 1]));
     for changes in [
         json!({ "name": "ab" , "capacity": 1 }),
         json!({ "name": format!("{:ü<100}", unique("")), "capacity": 1000 }),
         json!({ "description": "ü".repeat(1000), "location": "x".repeat(255) }),
         json!({ "instruments": vec!["y".repeat(50); 20] }),
     ] {
-        admin.api.put(&path, changes).await.gives(200);
+        admin.api.put(&path, changes).await.expect_data(200);
     }
 }
 
@@ -86,16 +86,16 @@ async fn a_name_is_taken_whatever_its_case() {
     let admin = host.admin().await;
     let (name, other) = (unique("Room"), unique("Room"));
     let create = async |name: &str| admin.api.post("/api/rooms", json!({ "name": name, "capacity": 5 })).await;
-    create(&name).await.gives(201);
-    let second = id_of(create(&other).await.gives(201));
+    create(&name).await.expect_data(201);
+    let second = id_of(create(&other).await.expect_data(201));
     let taken = create(&format!(" {} ", name.to_uppercase())).await;
-    assert_eq!(taken.fails(409, "DB_DUPLICATE_ENTRY")["details"]["field"], "name");
+    assert_eq!(taken.expect_error(409, "DB_DUPLICATE_ENTRY")["details"]["field"], "name");
     let path = format!("/api/rooms/{second}");
     let taken = admin.api.put(&path, json!({ "name": name.to_lowercase() })).await;
-    assert_eq!(taken.fails(409, "DB_DUPLICATE_ENTRY")["details"]["field"], "name");
+    assert_eq!(taken.expect_error(409, "DB_DUPLICATE_ENTRY")["details"]["field"], "name");
     // Its own name in another case is no conflict.
     let renamed = admin.api.put(&path, json!({ "name": other.to_uppercase() })).await;
-    assert_eq!(renamed.gives(200)["name"], other.to_uppercase());
+    assert_eq!(renamed.expect_data(200)["name"], other.to_uppercase());
 }
 
 #[tokio::test]
@@ -105,10 +105,10 @@ async fn rooms_are_listed_by_name_in_pages() {
     let prefix = unique("list");
     for name in ["c", "a", "b"] {
         let body = json!({ "name": format!("{prefix} {name}"), "capacity": 5 });
-        admin.api.post("/api/rooms", body).await.gives(201);
+        admin.api.post("/api/rooms", body).await.expect_data(201);
     }
     let list = admin.api.get("/api/rooms?limit=1000").await;
-    let rooms = list.lists("rooms");
+    let rooms = list.expect_list("rooms");
     let mine: Vec<_> = rooms.iter().filter_map(|room| room["name"].as_str()?.strip_prefix(&prefix)).collect();
     assert_eq!(mine, [" a", " b", " c"]);
     assert_has_keys(&rooms[0], ROOM);
@@ -117,7 +117,7 @@ async fn rooms_are_listed_by_name_in_pages() {
     let page = student.api.get("/api/rooms?limit=2&page=2").await;
     assert_eq!((&page.data()["pagination"]["page"], &page.data()["pagination"]["limit"]), (&json!(2), &json!(2)));
     let past = student.api.get("/api/rooms?page=100000").await;
-    assert!(past.lists("rooms").is_empty());
+    assert!(past.expect_list("rooms").is_empty());
     assert_eq!(student.api.get("/api/rooms?limit=101&page=0").await.problems(), ["limit too_big", "page too_small"]);
     assert_eq!(admin.api.get("/api/rooms?limit=1001").await.problems(), ["limit too_big"]);
 }
@@ -132,14 +132,14 @@ async fn a_room_shows_its_next_twenty_classes() {
     }
     wanted.reverse();
     let answer = school.instructor.api.get(&format!("/api/rooms/{}", school.room)).await;
-    let classes = answer.gives(200)["upcoming_schedules"].as_array().expect("a list");
+    let classes = answer.expect_data(200)["upcoming_schedules"].as_array().expect("a list");
     assert_eq!(classes.iter().map(id_of).collect::<Vec<_>>(), wanted[..20]);
     assert_has_keys(&classes[0], "id course_title start_time end_time instructor_name");
     assert_eq!(classes[0]["course_title"], "Piano");
     assert_eq!(classes[0]["instructor_name"], "Some instructor");
     assert_eq!(classes[0]["start_time"], school.time(60));
 
-    school.admin.api.get(&format!("/api/rooms/{}", nothing())).await.fails(404, "NOT_FOUND");
+    school.admin.api.get(&format!("/api/rooms/{}", unknown_id())).await.expect_error(404, "NOT_FOUND");
     assert_eq!(school.admin.api.get("/api/rooms/x").await.problems(), ["id invalid_string"]);
 }
 
@@ -150,10 +150,10 @@ async fn a_room_is_changed_in_part() {
     let body =
         json!({ "name": unique("Room"), "capacity": 5, "location": "here", "description": "d", "instruments": ["a"] });
     let answer = admin.api.post("/api/rooms", body).await;
-    let before = answer.gives(201);
+    let before = answer.expect_data(201);
     let path = format!("/api/rooms/{}", id_of(before));
     let answer = admin.api.put(&path, json!({ "capacity": 6 })).await;
-    let after = answer.gives(200);
+    let after = answer.expect_data(200);
     assert_has_keys(after, ROOM);
     assert_eq!(after["capacity"], 6);
     for name in ["id", "name", "location", "description", "instruments", "created_at"] {
@@ -161,7 +161,7 @@ async fn a_room_is_changed_in_part() {
     }
     assert!(after["updated_at"].as_str() > before["updated_at"].as_str());
     let answer = admin.api.put(&path, json!({ "location": null, "description": null, "instruments": [] })).await;
-    let cleared = answer.gives(200);
+    let cleared = answer.expect_data(200);
     assert_eq!((&cleared["location"], &cleared["description"]), (&Value::Null, &Value::Null));
     assert_eq!(cleared["instruments"], json!([]));
     assert_eq!(admin.api.put(&path, json!({})).await.problems(), [" custom"]);
@@ -169,8 +169,8 @@ async fn a_room_is_changed_in_part() {
         admin.api.put("/api/rooms/x", json!({ "capacity": 0 })).await.problems(),
         ["capacity too_small", "id invalid_string"]
     );
-    let missing = format!("/api/rooms/{}", nothing());
-    admin.api.put(&missing, json!({ "capacity": 5 })).await.fails(404, "NOT_FOUND");
+    let missing = format!("/api/rooms/{}", unknown_id());
+    admin.api.put(&missing, json!({ "capacity": 5 })).await.expect_error(404, "NOT_FOUND");
 }
 
 #[tokio::test]
@@ -178,14 +178,14 @@ async fn a_room_does_not_get_smaller_than_its_future_classes() {
     let school = School::open(shared()).await;
     let path = format!("/api/rooms/{}", school.room);
     school.class_row(-600, 10).await;
-    school.admin.api.put(&path, json!({ "capacity": 8 })).await.gives(200);
+    school.admin.api.put(&path, json!({ "capacity": 8 })).await.expect_data(200);
     school.class(60, json!({ "max_attendees": 6 })).await;
     let renamed = json!({ "capacity": 5, "name": unique("Renamed") });
-    school.admin.api.put(&path, renamed).await.fails(409, "ROOM_IN_USE");
+    school.admin.api.put(&path, renamed).await.expect_error(409, "ROOM_IN_USE");
     let read = school.admin.api.get(&path).await;
     assert_eq!(read.data()["capacity"], 8, "nothing of a refused change is kept");
     assert!(!read.data()["name"].as_str().expect("a name").starts_with("Renamed"));
-    school.admin.api.put(&path, json!({ "capacity": 6 })).await.gives(200);
+    school.admin.api.put(&path, json!({ "capacity": 6 })).await.expect_data(200);
 }
 
 #[tokio::test]
@@ -193,13 +193,13 @@ async fn a_room_that_a_class_is_in_stays() {
     let school = School::open(shared()).await;
     let path = format!("/api/rooms/{}", school.room);
     let class = school.class_row(-600, 1).await;
-    school.admin.api.delete(&path).await.fails(409, "ROOM_IN_USE");
-    school.admin.api.delete(&format!("/api/schedules/{class}")).await.acknowledges();
+    school.admin.api.delete(&path).await.expect_error(409, "ROOM_IN_USE");
+    school.admin.api.delete(&format!("/api/schedules/{class}")).await.expect_acknowledgement();
     // A body is ignored here, whatever it is.
     let request = school.admin.api.request(Method::DELETE, &path).header("content-type", "text/plain").body("{");
     let answer = school.admin.api.finish(request, &path).await.expect("an answer");
-    assert_has_keys(answer.acknowledges(), "message id");
+    assert_has_keys(answer.expect_acknowledgement(), "message id");
     assert_eq!(answer.data()["id"], school.room);
-    school.admin.api.delete(&path).await.fails(404, "NOT_FOUND");
+    school.admin.api.delete(&path).await.expect_error(404, "NOT_FOUND");
     assert_eq!(school.admin.api.delete("/api/rooms/x").await.problems(), ["id invalid_string"]);
 }

@@ -1,6 +1,8 @@
 //! SCH-1 to SCH-6.
 
-use crate::harness::{Answer, Expect, School, assert_has_keys, id_of, is_time, nothing, shared, unique, with, without};
+use crate::harness::{
+    Answer, Expect, School, assert_has_keys, id_of, is_time, shared, unique, unknown_id, with, without,
+};
 use serde_json::{Value, json};
 
 pub const SCHEDULE: &str = "id course_id instructor_id room_id course instructor room start_time end_time \
@@ -21,7 +23,7 @@ impl School<'_> {
 
     /// Puts somebody into a class.
     async fn fill(&self, schedule: &str) {
-        self.seat(schedule, &self.booking().await).await.gives(201);
+        self.take_seat(schedule, &self.booking().await).await.expect_data(201);
     }
 }
 
@@ -33,11 +35,11 @@ async fn a_new_class_has_everything_joined_and_emits_an_event() {
     let body = with(
         &school.class_body(60),
         json!({
-            "max_attendees": 4, "current_attendees": 3, "id": nothing(), "created_by": nothing(),
+            "max_attendees": 4, "current_attendees": 3, "id": unknown_id(), "created_by": unknown_id(),
         }),
     );
     let answer = school.plan(body).await;
-    let class = answer.gives(201);
+    let class = answer.expect_data(201);
     assert_has_keys(class, SCHEDULE);
     assert_eq!((&class["course_id"], &class["room_id"]), (&json!(school.course), &json!(school.room)));
     assert_eq!(class["instructor_id"], school.instructor.id);
@@ -69,7 +71,7 @@ async fn a_new_class_has_everything_joined_and_emits_an_event() {
 async fn a_refused_class_emits_nothing() {
     let school = School::open(shared()).await;
     school.class(60, json!({})).await;
-    school.plan(school.class_body(60)).await.fails(409, "SCHEDULE_CONFLICT");
+    school.plan(school.class_body(60)).await.expect_error(409, "SCHEDULE_CONFLICT");
     let query = "select o.id from public.outbox o where o.payload ->> 'roomId' = $1";
     assert_eq!(school.host.rows(query, &[&school.room]).await.len(), 1);
 }
@@ -135,23 +137,23 @@ async fn a_class_begins_in_the_future_and_lasts_half_an_hour_to_three_hours() {
     let from = |minutes: i64, length: i64| (school.time(minutes), school.time(minutes + length));
     for length in [-60, 0, 1, 29, 181, 24 * 60, 10_000_000] {
         let (start, end) = from(600, length);
-        plan(start, end).await.fails(400, "SCHEDULE_INVALID_TIME");
+        plan(start, end).await.expect_error(400, "SCHEDULE_INVALID_TIME");
     }
     let (start, end) = from(600, 30);
-    plan(start, end).await.gives(201);
+    plan(start, end).await.expect_data(201);
     let (start, end) = from(700, 180);
-    plan(start, end).await.gives(201);
+    plan(start, end).await.expect_data(201);
     // One millisecond too much counts.
     let end =
         chrono::DateTime::parse_from_rfc3339(&school.time(1180)).expect("a time") + chrono::Duration::milliseconds(1);
-    plan(school.time(1000), end.to_rfc3339()).await.fails(400, "SCHEDULE_INVALID_TIME");
+    plan(school.time(1000), end.to_rfc3339()).await.expect_error(400, "SCHEDULE_INVALID_TIME");
     for minutes in [-1, -60, -1_000_000] {
         let (start, end) = from(minutes, 60);
-        plan(start, end).await.fails(400, "SCHEDULE_PAST_TIME");
+        plan(start, end).await.expect_error(400, "SCHEDULE_PAST_TIME");
     }
     // The order of the rules.
     let (start, end) = from(-60, 10);
-    plan(start, end).await.fails(400, "SCHEDULE_INVALID_TIME");
+    plan(start, end).await.expect_error(400, "SCHEDULE_INVALID_TIME");
 }
 
 #[tokio::test]
@@ -164,11 +166,11 @@ async fn times_of_any_offset_are_instants() {
         }),
     );
     let answer = school.plan(body).await;
-    let class = answer.gives(201);
+    let class = answer.expect_data(201);
     assert_eq!(class["start_time"], "2090-06-01T03:00:00.000Z");
     assert_eq!(class["end_time"], "2090-06-01T04:00:00.500Z");
     let same = json!({ "start_time": "2090-05-31T23:00:00-04:00", "end_time": "2090-06-01T00:00:00-04:00" });
-    school.plan(with(&school.class_body(0), same)).await.fails(409, "SCHEDULE_CONFLICT");
+    school.plan(with(&school.class_body(0), same)).await.expect_error(409, "SCHEDULE_CONFLICT");
 }
 
 #[tokio::test]
@@ -176,17 +178,17 @@ async fn an_instructor_cannot_schedule_somebody_else() {
     let school = School::open(shared()).await;
     let other = school.host.user("instructor").await;
     let own = school.instructor.api.post("/api/schedules", school.class_body(60)).await;
-    own.gives(201);
+    own.expect_data(201);
     let foreign = with(&school.class_body(180), json!({ "instructor_id": other.id }));
-    school.instructor.api.post("/api/schedules", foreign.clone()).await.fails(403, "AUTH_FORBIDDEN");
+    school.instructor.api.post("/api/schedules", foreign.clone()).await.expect_error(403, "AUTH_FORBIDDEN");
     // Judged before the rows are looked for, but after the body.
-    let unknown = with(&foreign, json!({ "instructor_id": nothing(), "course_id": nothing() }));
-    school.instructor.api.post("/api/schedules", unknown).await.fails(403, "AUTH_FORBIDDEN");
+    let unknown = with(&foreign, json!({ "instructor_id": unknown_id(), "course_id": unknown_id() }));
+    school.instructor.api.post("/api/schedules", unknown).await.expect_error(403, "AUTH_FORBIDDEN");
     let invalid = with(&foreign, json!({ "max_attendees": 0 }));
-    school.instructor.api.post("/api/schedules", invalid).await.fails(400, "VALIDATION_ERROR");
+    school.instructor.api.post("/api/schedules", invalid).await.expect_error(400, "VALIDATION_ERROR");
     // One's own id in upper case is still one's own.
     let upper = with(&school.class_body(300), json!({ "instructor_id": school.instructor.id.to_uppercase() }));
-    school.instructor.api.post("/api/schedules", upper).await.gives(201);
+    school.instructor.api.post("/api/schedules", upper).await.expect_data(201);
 }
 
 #[tokio::test]
@@ -202,25 +204,25 @@ async fn what_a_class_refers_to_is_judged_in_order() {
     let mut body = with(
         &school.class_body(60),
         json!({
-            "course_id": nothing(), "instructor_id": nothing(), "room_id": nothing(), "max_attendees": 3,
+            "course_id": unknown_id(), "instructor_id": unknown_id(), "room_id": unknown_id(), "max_attendees": 3,
         }),
     );
     let mut put = |name: &str, value: &str| {
         body[name] = value.into();
         body.clone()
     };
-    school.plan(put("course_id", &nothing())).await.fails(404, "COURSE_NOT_FOUND");
-    school.plan(put("course_id", &inactive)).await.fails(400, "COURSE_INACTIVE");
-    school.plan(put("course_id", &school.course)).await.fails(404, "NOT_FOUND");
-    school.plan(put("instructor_id", &deleted.id)).await.fails(404, "NOT_FOUND");
-    school.plan(put("instructor_id", &student.id)).await.fails(400, "INVALID_USER_ROLE");
-    school.plan(put("instructor_id", &school.admin.id)).await.fails(400, "INVALID_USER_ROLE");
-    school.plan(put("instructor_id", &school.instructor.id)).await.fails(404, "NOT_FOUND");
+    school.plan(put("course_id", &unknown_id())).await.expect_error(404, "COURSE_NOT_FOUND");
+    school.plan(put("course_id", &inactive)).await.expect_error(400, "COURSE_INACTIVE");
+    school.plan(put("course_id", &school.course)).await.expect_error(404, "NOT_FOUND");
+    school.plan(put("instructor_id", &deleted.id)).await.expect_error(404, "NOT_FOUND");
+    school.plan(put("instructor_id", &student.id)).await.expect_error(400, "INVALID_USER_ROLE");
+    school.plan(put("instructor_id", &school.admin.id)).await.expect_error(400, "INVALID_USER_ROLE");
+    school.plan(put("instructor_id", &school.instructor.id)).await.expect_error(404, "NOT_FOUND");
     assert_eq!(school.plan(put("room_id", &small)).await.problems(), ["max_attendees too_big"]);
     let fits = with(&put("room_id", &small), json!({ "max_attendees": 2 }));
-    school.plan(fits.clone()).await.fails(409, "SCHEDULE_CONFLICT");
+    school.plan(fits.clone()).await.expect_error(409, "SCHEDULE_CONFLICT");
     let later = json!({ "start_time": school.time(120), "end_time": school.time(180) });
-    school.plan(with(&fits, later)).await.gives(201);
+    school.plan(with(&fits, later)).await.expect_data(201);
 }
 
 #[tokio::test]
@@ -230,7 +232,7 @@ async fn a_busy_room_or_instructor_is_named() {
     let first = school.class(60, json!({})).await;
     let conflicts = async |minutes: i64, changes: Value| {
         let answer = school.plan(with(&school.class_body(minutes), changes)).await;
-        let error = answer.fails(409, "SCHEDULE_CONFLICT");
+        let error = answer.expect_error(409, "SCHEDULE_CONFLICT");
         assert_has_keys(&error["details"], "conflicts");
         error["details"]["conflicts"].as_array().expect("a list").clone()
     };
@@ -277,15 +279,15 @@ async fn only_classes_with_a_free_seat_in_the_future_are_available() {
     let advanced = school.new_course(json!({ "level": "advanced", "instrument": "Cello" })).await;
     let other = id_of(&school.class(300, json!({ "course_id": advanced })).await);
     let list = anonymous.get(&path).await;
-    assert_eq!(ids(list.lists("schedules")), [&soon, &other, &late].map(String::as_str));
-    for class in list.lists("schedules") {
+    assert_eq!(ids(list.expect_list("schedules")), [&soon, &other, &late].map(String::as_str));
+    for class in list.expect_list("schedules") {
         assert_has_keys(class, SCHEDULE);
         assert_has_keys(&class["instructor"], "id full_name");
         assert_has_keys(&class["course"], "id title level instrument");
         assert_has_keys(&class["room"], "id name capacity");
     }
     assert_eq!(list.data()["pagination"], json!({ "page": 1, "limit": 20, "total": 3, "total_pages": 1 }));
-    let found = async |query: &str| ids(anonymous.get(&format!("{path}&{query}")).await.lists("schedules"));
+    let found = async |query: &str| ids(anonymous.get(&format!("{path}&{query}")).await.expect_list("schedules"));
     assert_eq!(found("level=advanced").await, [other.as_str()]);
     assert_eq!(found(&format!("course_id={}", school.course)).await, [soon.as_str(), &late]);
     assert_eq!(found("limit=1&page=2").await, [other.as_str()]);
@@ -297,7 +299,7 @@ async fn only_classes_with_a_free_seat_in_the_future_are_available() {
     }
     assert_eq!(found("").await, [soon.as_str(), &other], "a full class is gone");
     let inactive = json!({ "is_active": false });
-    school.admin.api.put(&format!("/api/courses/{advanced}"), inactive).await.gives(200);
+    school.admin.api.put(&format!("/api/courses/{advanced}"), inactive).await.expect_data(200);
     assert_eq!(found("").await, [soon.as_str()], "a class of an inactive course is gone");
     let total = anonymous.get(&path).await;
     assert_eq!(total.data()["pagination"]["total"], 1);
@@ -331,7 +333,7 @@ async fn dates_are_whole_days_of_utc_and_instants_are_included() {
     ] {
         for path in ["/api/schedules", "/api/schedules/available"] {
             let answer = school.admin.api.get(&format!("{path}?course_id={}&{query}", school.course)).await;
-            assert_eq!(ids(answer.lists("schedules")), classes[from..to], "{path} {query}");
+            assert_eq!(ids(answer.expect_list("schedules")), classes[from..to], "{path} {query}");
             assert_eq!(answer.data()["pagination"]["total"], to - from, "{path} {query}");
         }
     }
@@ -372,7 +374,7 @@ async fn staff_see_all_classes_of_everybody() {
     let find = async |query: &str| {
         let path = format!("/api/schedules?course_id={}&{query}", school.course);
         let answer = school.instructor.api.get(&path).await;
-        answer.lists("schedules").clone()
+        answer.expect_list("schedules").clone()
     };
     let all = find("").await;
     assert_eq!(ids(&all), [past.clone(), id_of(&first), id_of(&second)]);
@@ -381,7 +383,7 @@ async fn staff_see_all_classes_of_everybody() {
     assert_eq!(ids(&find(&format!("room_id={room}")).await), [id_of(&second)]);
     assert_eq!(ids(&find(&format!("instructor_id={}", other.id)).await), [id_of(&first)]);
     assert_eq!(ids(&find("limit=1&page=3").await), [id_of(&second)]);
-    assert!(find(&format!("room_id={}", nothing())).await.is_empty());
+    assert!(find(&format!("room_id={}", unknown_id())).await.is_empty());
 }
 
 // One class.
@@ -392,21 +394,21 @@ async fn a_class_is_shown_with_its_attendees_by_name() {
     let class = school.class(60, json!({})).await;
     let path = format!("/api/schedules/{}", id_of(&class));
     let empty = school.instructor.api.get(&path).await;
-    assert_has_keys(empty.gives(200), &format!("{SCHEDULE} attendees"));
+    assert_has_keys(empty.expect_data(200), &format!("{SCHEDULE} attendees"));
     assert_eq!(empty.data()["attendees"], json!([]));
     for name in ["Cecilia", "Anna", "Bruno"] {
         let booking = school.host.booking(&school.course, "confirmed", name).await;
         let body = json!({ "schedule_id": class["id"], "booking_id": booking });
-        school.admin.api.post("/api/attendance", body).await.gives(201);
+        school.admin.api.post("/api/attendance", body).await.expect_data(201);
     }
     let other = school.host.user("instructor").await;
     let full = other.api.get(&path).await;
-    let attendees = full.gives(200)["attendees"].as_array().expect("a list");
+    let attendees = full.expect_data(200)["attendees"].as_array().expect("a list");
     let names: Vec<_> = attendees.iter().map(|attendee| attendee["student_name"].as_str()).collect();
     assert_eq!(names, [Some("Anna"), Some("Bruno"), Some("Cecilia")]);
     assert_has_keys(&attendees[0], crate::attendance::ATTENDANCE);
     assert_eq!((&full.data()["current_attendees"], &full.data()["available_slots"]), (&json!(3), &json!(2)));
-    school.admin.api.get(&format!("/api/schedules/{}", nothing())).await.fails(404, "SCHEDULE_NOT_FOUND");
+    school.admin.api.get(&format!("/api/schedules/{}", unknown_id())).await.expect_error(404, "SCHEDULE_NOT_FOUND");
     assert_eq!(school.admin.api.get("/api/schedules/x").await.problems(), ["id invalid_string"]);
 }
 
@@ -417,8 +419,8 @@ async fn a_class_is_changed_in_part() {
     let course = school.new_course(json!({ "title": "Drums" })).await;
     let before = school.class(60, json!({})).await;
     let id = id_of(&before);
-    let answer = school.change(&id, json!({ "max_attendees": 6, "current_attendees": 6, "id": nothing() })).await;
-    let after = answer.gives(200);
+    let answer = school.change(&id, json!({ "max_attendees": 6, "current_attendees": 6, "id": unknown_id() })).await;
+    let after = answer.expect_data(200);
     assert_has_keys(after, SCHEDULE);
     let seats = ["max_attendees", "current_attendees", "available_slots"].map(|name| after[name].as_i64());
     assert_eq!(seats, [Some(6), Some(0), Some(6)]);
@@ -431,7 +433,7 @@ async fn a_class_is_changed_in_part() {
         "start_time": school.time(600), "end_time": school.time(690),
     });
     let answer = school.change(&id, all).await;
-    let moved = answer.gives(200);
+    let moved = answer.expect_data(200);
     assert_eq!(moved["course"]["title"], "Drums");
     assert_eq!((&moved["room"]["id"], &moved["instructor"]["id"]), (&json!(room), &json!(other.id)));
     assert_eq!((&moved["start_time"], &moved["end_time"]), (&json!(school.time(600)), &json!(school.time(690))));
@@ -440,7 +442,7 @@ async fn a_class_is_changed_in_part() {
     for name in ["course_id", "instructor_id", "room_id", "start_time", "end_time", "max_attendees"] {
         assert_eq!(school.change(&id, json!({ name: null })).await.problems(), [format!("{name} invalid_type")]);
     }
-    school.change(&nothing(), json!({ "max_attendees": 1 })).await.fails(404, "SCHEDULE_NOT_FOUND");
+    school.change(&unknown_id(), json!({ "max_attendees": 1 })).await.expect_error(404, "SCHEDULE_NOT_FOUND");
     assert_eq!(school.change("x", json!({ "max_attendees": 1 })).await.problems(), ["id invalid_string"]);
 }
 
@@ -452,15 +454,15 @@ async fn an_instructor_changes_only_own_classes_and_keeps_them() {
     let foreign = id_of(&school.class(180, json!({ "instructor_id": other.id })).await);
     let change =
         async |id: &str, changes: Value| school.instructor.api.put(&format!("/api/schedules/{id}"), changes).await;
-    change(&own, json!({ "max_attendees": 2 })).await.gives(200);
-    change(&own, json!({ "instructor_id": school.instructor.id })).await.gives(200);
-    change(&own, json!({ "instructor_id": other.id })).await.fails(403, "AUTH_FORBIDDEN");
-    change(&foreign, json!({ "max_attendees": 2 })).await.fails(403, "AUTH_FORBIDDEN");
-    change(&foreign, json!({ "instructor_id": school.instructor.id })).await.fails(403, "AUTH_FORBIDDEN");
+    change(&own, json!({ "max_attendees": 2 })).await.expect_data(200);
+    change(&own, json!({ "instructor_id": school.instructor.id })).await.expect_data(200);
+    change(&own, json!({ "instructor_id": other.id })).await.expect_error(403, "AUTH_FORBIDDEN");
+    change(&foreign, json!({ "max_attendees": 2 })).await.expect_error(403, "AUTH_FORBIDDEN");
+    change(&foreign, json!({ "instructor_id": school.instructor.id })).await.expect_error(403, "AUTH_FORBIDDEN");
     // Existence is judged before the ownership that needs the row.
-    change(&nothing(), json!({ "max_attendees": 2 })).await.fails(404, "SCHEDULE_NOT_FOUND");
-    change(&foreign, json!({ "max_attendees": 0 })).await.fails(400, "VALIDATION_ERROR");
-    school.change(&foreign, json!({ "instructor_id": school.instructor.id })).await.gives(200);
+    change(&unknown_id(), json!({ "max_attendees": 2 })).await.expect_error(404, "SCHEDULE_NOT_FOUND");
+    change(&foreign, json!({ "max_attendees": 0 })).await.expect_error(400, "VALIDATION_ERROR");
+    school.change(&foreign, json!({ "instructor_id": school.instructor.id })).await.expect_data(200);
 }
 
 #[tokio::test]
@@ -472,29 +474,29 @@ async fn a_changed_class_obeys_the_rules_of_a_new_one() {
     let id = id_of(&school.class(60, json!({})).await);
     let change = async |changes: Value| school.change(&id, changes).await;
 
-    change(json!({ "course_id": nothing() })).await.fails(404, "COURSE_NOT_FOUND");
-    change(json!({ "course_id": inactive })).await.fails(400, "COURSE_INACTIVE");
-    change(json!({ "instructor_id": nothing() })).await.fails(404, "NOT_FOUND");
-    change(json!({ "instructor_id": student.id })).await.fails(400, "INVALID_USER_ROLE");
-    change(json!({ "room_id": nothing() })).await.fails(404, "NOT_FOUND");
+    change(json!({ "course_id": unknown_id() })).await.expect_error(404, "COURSE_NOT_FOUND");
+    change(json!({ "course_id": inactive })).await.expect_error(400, "COURSE_INACTIVE");
+    change(json!({ "instructor_id": unknown_id() })).await.expect_error(404, "NOT_FOUND");
+    change(json!({ "instructor_id": student.id })).await.expect_error(400, "INVALID_USER_ROLE");
+    change(json!({ "room_id": unknown_id() })).await.expect_error(404, "NOT_FOUND");
     assert_eq!(change(json!({ "max_attendees": 11 })).await.problems(), ["max_attendees too_big"]);
     assert_eq!(change(json!({ "room_id": small })).await.problems(), ["max_attendees too_big"]);
-    change(json!({ "end_time": school.time(60) })).await.fails(400, "SCHEDULE_INVALID_TIME");
-    change(json!({ "end_time": school.time(89) })).await.fails(400, "SCHEDULE_INVALID_TIME");
-    change(json!({ "end_time": school.time(241) })).await.fails(400, "SCHEDULE_INVALID_TIME");
-    change(json!({ "start_time": school.time(-30) })).await.fails(400, "SCHEDULE_PAST_TIME");
+    change(json!({ "end_time": school.time(60) })).await.expect_error(400, "SCHEDULE_INVALID_TIME");
+    change(json!({ "end_time": school.time(89) })).await.expect_error(400, "SCHEDULE_INVALID_TIME");
+    change(json!({ "end_time": school.time(241) })).await.expect_error(400, "SCHEDULE_INVALID_TIME");
+    change(json!({ "start_time": school.time(-30) })).await.expect_error(400, "SCHEDULE_PAST_TIME");
     change(json!({ "start_time": school.time(-30), "end_time": school.time(30) }))
         .await
-        .fails(400, "SCHEDULE_PAST_TIME");
+        .expect_error(400, "SCHEDULE_PAST_TIME");
 
     let times = json!({ "start_time": school.time(630), "end_time": school.time(690) });
     let answer = change(times).await;
-    let conflicts = answer.fails(409, "SCHEDULE_CONFLICT")["details"]["conflicts"].as_array().expect("a list");
+    let conflicts = answer.expect_error(409, "SCHEDULE_CONFLICT")["details"]["conflicts"].as_array().expect("a list");
     assert_eq!(conflicts.len(), 2);
     assert!(conflicts.iter().all(|conflict| conflict["schedule_id"] == fixed["id"]));
     // Not in its own way.
-    change(json!({ "start_time": school.time(70), "end_time": school.time(130) })).await.gives(200);
-    change(json!({ "room_id": small, "max_attendees": 2 })).await.gives(200);
+    change(json!({ "start_time": school.time(70), "end_time": school.time(130) })).await.expect_data(200);
+    change(json!({ "room_id": small, "max_attendees": 2 })).await.expect_data(200);
 }
 
 #[tokio::test]
@@ -502,10 +504,10 @@ async fn a_class_of_a_course_that_was_deactivated_can_still_be_moved() {
     let school = School::open(shared()).await;
     let id = id_of(&school.class(60, json!({})).await);
     let path = format!("/api/courses/{}", school.course);
-    school.admin.api.put(&path, json!({ "is_active": false })).await.gives(200);
-    school.change(&id, json!({ "max_attendees": 3 })).await.gives(200);
-    school.change(&id, json!({ "start_time": school.time(80), "end_time": school.time(140) })).await.gives(200);
-    school.plan(school.class_body(600)).await.fails(400, "COURSE_INACTIVE");
+    school.admin.api.put(&path, json!({ "is_active": false })).await.expect_data(200);
+    school.change(&id, json!({ "max_attendees": 3 })).await.expect_data(200);
+    school.change(&id, json!({ "start_time": school.time(80), "end_time": school.time(140) })).await.expect_data(200);
+    school.plan(school.class_body(600)).await.expect_error(400, "COURSE_INACTIVE");
 }
 
 #[tokio::test]
@@ -513,17 +515,17 @@ async fn taken_seats_bind_a_class() {
     let school = School::open(shared()).await;
     let other = school.new_course(json!({})).await;
     let id = id_of(&school.class(60, json!({})).await);
-    school.change(&id, json!({ "course_id": other })).await.gives(200);
-    school.change(&id, json!({ "course_id": school.course })).await.gives(200);
+    school.change(&id, json!({ "course_id": other })).await.expect_data(200);
+    school.change(&id, json!({ "course_id": school.course })).await.expect_data(200);
     for _ in 0..2 {
         school.fill(&id).await;
     }
-    school.change(&id, json!({ "max_attendees": 1 })).await.fails(409, "SCHEDULE_FULL");
+    school.change(&id, json!({ "max_attendees": 1 })).await.expect_error(409, "SCHEDULE_FULL");
     let answer = school.change(&id, json!({ "max_attendees": 2 })).await;
-    assert_eq!(answer.gives(200)["available_slots"], 0);
-    school.change(&id, json!({ "course_id": other })).await.fails(409, "SCHEDULE_CANNOT_DELETE");
-    school.change(&id, json!({ "course_id": school.course, "max_attendees": 3 })).await.gives(200);
-    school.admin.api.delete(&format!("/api/schedules/{id}")).await.fails(409, "SCHEDULE_CANNOT_DELETE");
+    assert_eq!(answer.expect_data(200)["available_slots"], 0);
+    school.change(&id, json!({ "course_id": other })).await.expect_error(409, "SCHEDULE_CANNOT_DELETE");
+    school.change(&id, json!({ "course_id": school.course, "max_attendees": 3 })).await.expect_data(200);
+    school.admin.api.delete(&format!("/api/schedules/{id}")).await.expect_error(409, "SCHEDULE_CANNOT_DELETE");
 }
 
 #[tokio::test]
@@ -533,7 +535,7 @@ async fn of_a_class_that_has_started_only_the_seats_change() {
     let course = school.new_course(json!({})).await;
     for minutes in [-30, -600] {
         let id = school.class_row(minutes, 5).await;
-        assert_eq!(school.change(&id, json!({ "max_attendees": 6 })).await.gives(200)["max_attendees"], 6);
+        assert_eq!(school.change(&id, json!({ "max_attendees": 6 })).await.expect_data(200)["max_attendees"], 6);
         for changes in [
             json!({ "start_time": school.time(600), "end_time": school.time(660) }),
             json!({ "end_time": school.time(45) }),
@@ -542,7 +544,7 @@ async fn of_a_class_that_has_started_only_the_seats_change() {
             json!({ "room_id": room }),
             json!({ "room_id": room, "max_attendees": 4 }),
         ] {
-            school.change(&id, changes).await.fails(400, "SCHEDULE_PAST_TIME");
+            school.change(&id, changes).await.expect_error(400, "SCHEDULE_PAST_TIME");
         }
     }
 }
@@ -552,11 +554,11 @@ async fn a_class_without_attendees_is_deleted() {
     let school = School::open(shared()).await;
     let id = id_of(&school.class(60, json!({})).await);
     let path = format!("/api/schedules/{id}");
-    school.instructor.api.delete(&path).await.fails(403, "AUTH_FORBIDDEN");
+    school.instructor.api.delete(&path).await.expect_error(403, "AUTH_FORBIDDEN");
     let answer = school.admin.api.delete(&path).await;
-    assert_has_keys(answer.acknowledges(), "message id");
+    assert_has_keys(answer.expect_acknowledgement(), "message id");
     assert_eq!(answer.data()["id"], id);
-    school.admin.api.delete(&path).await.fails(404, "SCHEDULE_NOT_FOUND");
+    school.admin.api.delete(&path).await.expect_error(404, "SCHEDULE_NOT_FOUND");
     assert_eq!(school.admin.api.delete("/api/schedules/x").await.problems(), ["id invalid_string"]);
     school.class(60, json!({})).await;
 }
@@ -564,7 +566,10 @@ async fn a_class_without_attendees_is_deleted() {
 #[tokio::test]
 async fn literal_paths_go_before_ids() {
     let host = shared();
-    host.api().get("/api/schedules/available").await.gives(200);
-    host.api().get("/api/courses/active").await.gives(200);
-    host.api().get(&format!("/api/schedules/{}", unique("x").replace(' ', "-"))).await.fails(401, "AUTH_MISSING_TOKEN");
+    host.api().get("/api/schedules/available").await.expect_data(200);
+    host.api().get("/api/courses/active").await.expect_data(200);
+    host.api()
+        .get(&format!("/api/schedules/{}", unique("x").replace(' ', "-")))
+        .await
+        .expect_error(401, "AUTH_MISSING_TOKEN");
 }

@@ -3,8 +3,8 @@
 use crate::{
     auth::{claims, hs256},
     harness::{
-        ACCESS_SECRET, Chat, Expect, Host, Socket, User, assert_has_keys, error_code, nothing, production, setup,
-        unique, with,
+        ACCESS_SECRET, Chat, Expect, Host, Socket, User, assert_has_keys, error_code, production, setup, unique,
+        unknown_id, with,
     },
 };
 use chrono::Utc;
@@ -45,14 +45,14 @@ fn encoded(value: &Value) -> String {
 
 /// Opens, and is refused with an `error` and this close code.
 async fn refused(host: &Host, path: &str, headers: &[(&str, &str)], code: &str, close: u16) {
-    let (frames, ended) = host.open(path, headers).await.ends().await;
+    let (frames, ended) = host.open(path, headers).await.read_until_close().await;
     let codes: Vec<_> = frames.iter().map(error_code).collect();
     assert_eq!((codes, ended), (vec![code.to_owned()], Some(close)), "{path} {headers:?}");
 }
 
 /// The same by the first frame.
 async fn refused_frame(host: &Host, data: Value, code: &str, close: u16) {
-    let (frames, ended) = host.greet(data.clone()).await.ends().await;
+    let (frames, ended) = host.open_with_auth(data.clone()).await.read_until_close().await;
     let codes: Vec<_> = frames.iter().map(error_code).collect();
     assert_eq!((codes, ended), (vec![code.to_owned()], Some(close)), "{data}");
 }
@@ -69,17 +69,17 @@ async fn both_addresses_are_upgraded_and_nothing_else_is() {
         assert!(headers.get("sec-websocket-protocol").is_none());
         let mut socket = Socket::over(line);
         socket.send("auth", json!({ "token": admin.access })).await;
-        socket.gets("connected").await;
+        socket.expect_frame("connected").await;
 
         let plain = host.api().get(path).await;
-        assert_eq!(plain.fails(400, "VALIDATION_ERROR")["code"], "VALIDATION_ERROR");
+        assert_eq!(plain.expect_error(400, "VALIDATION_ERROR")["code"], "VALIDATION_ERROR");
         let posted = host.api().post(path, json!({})).await;
-        posted.fails(405, "METHOD_NOT_ALLOWED");
+        posted.expect_error(405, "METHOD_NOT_ALLOWED");
         assert!(posted.header("allow").contains("GET"));
     }
     for path in ["/api/cs/socket", "/api/chat", "/api/cs/ws/x", "/api/chat/connect/x", "/ws"] {
         let refused = host.upgrade(path, &[]).await.expect_err("no upgrade");
-        refused.fails(404, "ROUTE_NOT_FOUND");
+        refused.expect_error(404, "ROUTE_NOT_FOUND");
     }
     // An upgrade of a route that has none is a request like any other.
     let refused = host.upgrade("/api/courses", &[]).await.expect_err("no upgrade");
@@ -94,7 +94,7 @@ async fn only_allowed_origins_open_connections() {
     for headers in [&[][..], &[("origin", "http://localhost:3000")], &[("origin", "http://localhost:5173")]] {
         let mut socket = host.open(WS, headers).await;
         socket.send("auth", chat.auth()).await;
-        socket.gets("connected").await;
+        socket.expect_frame("connected").await;
     }
     let admin = host.admin().await;
     for origin in [
@@ -109,7 +109,7 @@ async fn only_allowed_origins_open_connections() {
         for path in [WS, ALIAS] {
             let headers = [("origin", origin), ("authorization", &bearer(&admin.access))];
             let refused = host.upgrade(path, &headers).await.err().unwrap_or_else(|| panic!("`{origin}` got in"));
-            refused.fails(403, "AUTH_FORBIDDEN");
+            refused.expect_error(403, "AUTH_FORBIDDEN");
         }
     }
     // Of the host's own pages in development, under whichever name.
@@ -117,17 +117,17 @@ async fn only_allowed_origins_open_connections() {
     host.open(WS, &[("origin", own)]).await;
     let other = own.replace("127.0.0.1", "localhost");
     let refused = host.upgrade(WS, &[("origin", &other)]).await.expect_err("no upgrade");
-    refused.fails(403, "AUTH_FORBIDDEN");
+    refused.expect_error(403, "AUTH_FORBIDDEN");
     // The request itself is answered to any page, as elsewhere.
     let page = host.api().with_header("origin", "http://evil.example");
-    page.get("/api/courses").await.is(200);
+    page.get("/api/courses").await.expect_status(200);
 }
 
 #[tokio::test]
 async fn in_production_the_list_of_origins_alone_counts() {
     let host = Host::start(production().set("CORS_ALLOWED_ORIGINS", "https://academy.example"));
     let refused = host.upgrade(WS, &[("origin", &host.url)]).await.expect_err("no upgrade");
-    refused.fails(403, "AUTH_FORBIDDEN");
+    refused.expect_error(403, "AUTH_FORBIDDEN");
     host.open(WS, &[("origin", "https://academy.example")]).await;
     host.open(WS, &[]).await;
 }
@@ -150,13 +150,13 @@ async fn an_upgrade_counts_as_one_request() {
     let api = host.api().with_header("x-forwarded-for", "203.0.113.7");
     assert_eq!(api.get("/api/courses").await.header("x-ratelimit-remaining"), "0");
     let refused = host.upgrade(WS, &[from("203.0.113.7")]).await.expect_err("no upgrade");
-    refused.fails(429, "RATE_LIMIT_EXCEEDED");
+    refused.expect_error(429, "RATE_LIMIT_EXCEEDED");
     assert!((1..=900).contains(&refused.header("retry-after").parse::<u64>().expect("seconds")));
     // Who is let in already goes on, and an admin is counted as one.
     open[0].send("auth", chat.auth()).await;
-    open[0].gets("connected").await;
+    open[0].expect_frame("connected").await;
     for _ in 0..30 {
-        open[0].ask("ping", json!({})).await;
+        open[0].request("ping", json!({})).await;
     }
     let headers = [from("203.0.113.7"), ("authorization", &bearer(&admin.access))];
     let (_line, headers) = host.upgrade(WS, &headers).await.expect("an upgrade");
@@ -169,7 +169,7 @@ async fn an_upgrade_counts_as_one_request() {
 async fn every_credential_lets_in() {
     let host = host();
     let (chat, admin) = (host.chat().await, host.admin().await);
-    chat.says("Hi").await;
+    chat.post_as_guest("Hi").await;
     let (id, token, header) = (&chat.id, &chat.token, bearer(&admin.access));
     for path in [WS, ALIAS] {
         let guest = format!("{path}?session_id={id}");
@@ -178,7 +178,7 @@ async fn every_credential_lets_in() {
             host.open(&format!("{guest}&token={token}"), &[]).await,
             host.open(&format!("{path}?token={token}&session_id={}", id.to_uppercase()), &[]).await,
         ] {
-            let data = socket.gets("connected").await;
+            let data = socket.expect_frame("connected").await;
             assert_has_keys(&data, CONNECTED);
             assert_has_keys(&data["session"], SESSION);
             assert_eq!((&data["session"]["id"], &data["seq"]), (&json!(id), &json!(1)));
@@ -188,14 +188,14 @@ async fn every_credential_lets_in() {
             host.open(path, &[("authorization", &header)]).await,
             host.open(&format!("{path}?token={}", admin.access), &[]).await,
         ] {
-            let data = socket.gets("connected").await;
+            let data = socket.expect_frame("connected").await;
             assert_has_keys(&data, DESK);
             assert_eq!(data["admin"], json!({ "id": admin.id, "full_name": "Some admin" }));
             assert_eq!(data["seq"][id], 1);
         }
         for (auth, keys) in [(chat.auth(), CONNECTED), (json!({ "token": admin.access }), DESK)] {
             let mut socket = host.open(path, &[]).await;
-            socket.text(&json!({ "type": "auth", "data": auth, "id": "first" }).to_string()).await;
+            socket.send_text(&json!({ "type": "auth", "data": auth, "id": "first" }).to_string()).await;
             let frame = socket.next().await;
             assert_eq!((&frame["type"], &frame["id"]), (&json!("connected"), &json!("first")));
             assert_has_keys(&frame["data"], keys);
@@ -208,7 +208,7 @@ async fn credentials_in_the_upgrade_may_come_with_what_was_seen() {
     let host = host();
     let (chat, admin) = (host.chat().await, host.admin().await);
     for number in 1..=5 {
-        chat.says(&number.to_string()).await;
+        chat.post_as_guest(&number.to_string()).await;
     }
     let guest = format!("{WS}?session_id={}&after_seq=3", chat.id);
     let after = encoded(&json!({ &chat.id: 3 }));
@@ -218,10 +218,10 @@ async fn credentials_in_the_upgrade_may_come_with_what_was_seen() {
         host.open(&format!("{WS}?after={after}"), &[("authorization", &bearer(&admin.access))]).await.only(&chat.id),
         host.open(&format!("{ALIAS}?after={after}&token={}", admin.access), &[]).await.only(&chat.id),
     ] {
-        let data = socket.gets("connected").await;
+        let data = socket.expect_frame("connected").await;
         assert!(data["seq"] == 5 && data["messages"] == json!([]) || data["seq"][&chat.id] == 5, "{data}");
-        assert_eq!(socket.seqs(5).await, [4, 5]);
-        socket.is_silent().await;
+        assert_eq!(socket.seqs_until(5).await, [4, 5]);
+        socket.expect_silence().await;
     }
     for (query, headers) in [
         (format!("{guest}x"), ("x-session-token", chat.token.as_str())),
@@ -240,7 +240,7 @@ async fn bad_tokens(host: &Host) -> Vec<(String, &'static str, u16)> {
     let gone = host.user("admin").await;
     host.run("update public.users set deleted_at = now() where id = $1::uuid", &[&gone.id]).await;
     let ended = host.user("admin").await;
-    ended.api.post("/api/auth/logout", json!({})).await.is(200);
+    ended.api.post("/api/auth/logout", json!({})).await.expect_status(200);
     let good = claims(&admin.access);
     let past = with(&good, json!({ "exp": Utc::now().timestamp() - 1 }));
     let mut bad = vec![
@@ -283,7 +283,7 @@ async fn nobody_else_gets_into_a_chat() {
     for token in [&other.token, &chat.id, &chat.token[1..], &chat.token.to_lowercase(), &admin.access] {
         by_all(&chat.id, token, "CHAT_FORBIDDEN", 4403).await;
     }
-    by_all(&nothing(), &chat.token, "CHAT_SESSION_NOT_FOUND", 4404).await;
+    by_all(&unknown_id(), &chat.token, "CHAT_SESSION_NOT_FOUND", 4404).await;
     by_all("x", &chat.token, "VALIDATION_ERROR", 4400).await;
     refused_frame(host, json!({ "session_id": chat.id }), "CHAT_TOKEN_MISSING", 4401).await;
 }
@@ -311,9 +311,9 @@ async fn malformed_first_frames_end_the_connection() {
     }
     // The id of the frame comes back with the refusal as well.
     let mut socket = host.open(WS, &[]).await;
-    socket.text(&json!({ "type": "auth", "data": { "token": 1 }, "id": "mine" }).to_string()).await;
+    socket.send_text(&json!({ "type": "auth", "data": { "token": 1 }, "id": "mine" }).to_string()).await;
     assert_eq!(socket.next().await["id"], "mine");
-    socket.closes(4400).await;
+    socket.expect_close(4400).await;
 }
 
 #[tokio::test]
@@ -329,10 +329,10 @@ async fn before_authentication_nothing_else_is_heard() {
         json!({ "type": "connected", "data": {} }),
     ] {
         let mut socket = host.open(&format!("{WS}?session_id={}", chat.id), &[]).await;
-        socket.text(&frame.to_string()).await;
+        socket.send_text(&frame.to_string()).await;
         // A good credential comes too late.
         socket.send("auth", chat.auth()).await;
-        socket.fails("AUTH_MISSING_TOKEN", 4401).await;
+        socket.expect_error_and_close("AUTH_MISSING_TOKEN", 4401).await;
     }
     assert_eq!(chat.session().await["message_count"], 0);
 }
@@ -348,7 +348,7 @@ async fn of_two_credentials_the_first_decides() {
     refused(host, &path, &[("x-session-token", &other.token)], "CHAT_FORBIDDEN", 4403).await;
     let mut socket = host.open(WS, &[("authorization", &bad)]).await;
     socket.send("auth", json!({ "token": admin.access })).await;
-    socket.fails("AUTH_INVALID_TOKEN", 4401).await;
+    socket.expect_error_and_close("AUTH_INVALID_TOKEN", 4401).await;
     // What is not tried does no harm.
     for (path, header) in [
         (format!("{WS}?token=forged"), ("authorization", good.as_str())),
@@ -359,10 +359,10 @@ async fn of_two_credentials_the_first_decides() {
         assert!(data.get("session_token").is_none());
     }
     // Once let in, always the same.
-    let (mut socket, _) = host.seat(&chat).await;
-    let frame = socket.ask("auth", other.auth()).await;
+    let (mut socket, _) = host.connect_guest(&chat).await;
+    let frame = socket.request("auth", other.auth()).await;
     assert_eq!(frame["type"], "error");
-    assert_eq!(socket.says(json!({ "content": "mine" })).await["seq"], 1);
+    assert_eq!(socket.send_message(json!({ "content": "mine" })).await["seq"], 1);
     assert_eq!(
         (chat.session().await["message_count"].clone(), other.session().await["message_count"].clone()),
         (1.into(), 0.into())
@@ -376,21 +376,21 @@ async fn whoever_says_nothing_is_shown_out_after_ten_seconds() {
     let started = Instant::now();
     let (mut silent, mut stranger) =
         (host.open(WS, &[]).await, host.open(&format!("{WS}?name=Gita&email=gita@example.org"), &[]).await);
-    let (mut seated, _) = host.seat(&chat).await;
+    let (mut seated, _) = host.connect_guest(&chat).await;
     for socket in [&mut silent, &mut stranger] {
-        let (frames, code) = socket.ends().await;
+        let (frames, code) = socket.read_until_close().await;
         assert_eq!(code, Some(4408), "{frames:?}");
         assert!(frames.iter().all(|frame| frame["type"] == "error"), "only the alias makes chats: {frames:?}");
     }
     assert!(started.elapsed() >= Duration::from_secs(9), "{:?}", started.elapsed());
-    seated.is_silent().await;
+    seated.expect_silence().await;
 }
 
 #[tokio::test]
 async fn the_operator_may_do_without_session_tokens() {
     let host = Host::start(setup().set("CS_REQUIRE_SESSION_TOKEN", "false"));
     let chat = host.chat().await;
-    let (_socket, data) = host.greet(json!({ "session_id": chat.id })).await.connected().await;
+    let (_socket, data) = host.open_with_auth(json!({ "session_id": chat.id })).await.connected().await;
     assert_eq!(data["session"]["id"], chat.id);
     refused_frame(&host, with(&chat.auth(), json!({ "session_token": "x" })), "CHAT_FORBIDDEN", 4403).await;
 }
@@ -401,7 +401,7 @@ async fn the_operator_may_do_without_session_tokens() {
 async fn the_alias_starts_a_new_chat_and_never_an_old_one() {
     let host = host();
     let admin = host.admin().await;
-    let (mut desk, _) = host.desk(&admin).await;
+    let (mut desk, _) = host.connect_admin(&admin).await;
     let name = unique("Gita");
     let path = format!("{ALIAS}?name={}&email=Gita%2Bws%40Example.org", name.replace(' ', "%20"));
     let mut ids = Vec::new();
@@ -413,13 +413,14 @@ async fn the_alias_starts_a_new_chat_and_never_an_old_one() {
         let sent =
             json!({ "guest_name": name, "guest_email": "Gita+ws@Example.org", "status": "open", "school": null });
         assert_eq!(with(&data["session"], sent), data["session"]);
-        assert_eq!(socket.says(json!({ "content": "Hi" })).await["seq"], 1);
+        assert_eq!(socket.send_message(json!({ "content": "Hi" })).await["seq"], 1);
         // The token opens this chat, and no other.
         let chat = Chat::of(host, &data);
         assert_eq!(chat.session().await["message_count"], 1);
         assert!(!ids.contains(&chat.id));
-        let told =
-            desk.take(|frame| frame["type"] == "session_created" && frame["data"]["session"]["id"] == chat.id).await;
+        let told = desk
+            .take_until(|frame| frame["type"] == "session_created" && frame["data"]["session"]["id"] == chat.id)
+            .await;
         assert_has_keys(&told[told.len() - 1]["data"], "session");
         let events: Vec<_> = host
             .events(&format!("chat:{}", chat.id))
@@ -428,7 +429,7 @@ async fn the_alias_starts_a_new_chat_and_never_an_old_one() {
             .map(|event| event["payload"]["type"].clone())
             .collect();
         assert_eq!(events, [Value::Null, json!("session_created"), json!("new_message")]);
-        host.seat(&chat).await;
+        host.connect_guest(&chat).await;
         ids.push(chat.id);
     }
 }
@@ -460,11 +461,11 @@ async fn chats_of_the_alias_count_with_the_others() {
             host.open(&path, &[from]).await.connected().await;
         } else {
             let body = json!({ "guest_name": "Gita", "guest_email": "gita@example.org" });
-            api.post("/api/cs/sessions", body).await.is(201);
+            api.post("/api/cs/sessions", body).await.expect_status(201);
         }
     }
     refused(&host, &path, &[from], "RATE_LIMIT_EXCEEDED", 4429).await;
-    api.post("/api/cs/sessions", json!({})).await.fails(429, "RATE_LIMIT_EXCEEDED");
+    api.post("/api/cs/sessions", json!({})).await.expect_error(429, "RATE_LIMIT_EXCEEDED");
     host.open(&path, &[("x-forwarded-for", "203.0.113.10")]).await.connected().await;
     assert_eq!(host.count("select count(*) from cs.sessions").await, 6);
 }
@@ -477,10 +478,10 @@ async fn no_credential_and_no_word_gets_into_the_log() {
     let (chat, admin): (Chat<'_>, User) = (host.chat().await, host.admin().await);
     let guest = format!("{WS}?session_id={}&token={}", chat.id, chat.token);
     let (mut socket, _) = host.open(&guest, &[]).await.connected().await;
-    socket.says(json!({ "content": "between us alone" })).await;
+    socket.send_message(json!({ "content": "between us alone" })).await;
     host.open(&format!("{WS}?token={}", admin.access), &[]).await.connected().await;
     host.open(&format!("{ALIAS}?name=Gitanjali&email=gita.secret@example.org"), &[]).await.connected().await;
-    host.desk(&admin).await;
+    host.connect_admin(&admin).await;
     host.api().send(Method::GET, &guest, None).await;
     let wrong = format!("{WS}?token=not-quite-a-token-0123");
     refused(&host, &wrong, &[], "AUTH_INVALID_TOKEN", 4401).await;

@@ -2,7 +2,7 @@
 //! how little the others notice.
 
 use crate::{
-    harness::{Chat, Host, Line, PATIENCE, Socket, seq, seqs, setup, until},
+    harness::{Chat, Host, RawSocket, Socket, TIMEOUT, seq, seqs, setup, until},
     sockets::WS,
 };
 use futures_util::{StreamExt, future::join_all, stream};
@@ -24,7 +24,7 @@ fn address(host: &Host) -> SocketAddr {
     host.url.strip_prefix("http://").expect("plain HTTP").parse().expect("an address")
 }
 
-fn seat(chat: &Chat<'_>) -> String {
+fn guest_path(chat: &Chat<'_>) -> String {
     format!("{WS}?session_id={}&token={}", chat.id, chat.token)
 }
 
@@ -33,11 +33,11 @@ fn seat(chat: &Chat<'_>) -> String {
 const WINDOW: u32 = 64 << 10;
 
 /// A guest's connection of which nothing is read but the greeting.
-async fn deaf(host: &Host, chat: &Chat<'_>) -> Line {
+async fn deaf(host: &Host, chat: &Chat<'_>) -> RawSocket {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(WINDOW).expect("a small window");
     let stream = socket.connect(address(host)).await.expect("a connection");
-    let (mut line, _) = host.upgrade_over(stream, &seat(chat), &[]).await.expect("an upgrade");
+    let (mut line, _) = host.upgrade_over(stream, &guest_path(chat), &[]).await.expect("an upgrade");
     let greeting = line.next().await.expect("a frame").expect("a frame");
     assert!(greeting.to_text().expect("text").contains("connected"), "{greeting}");
     line
@@ -98,7 +98,7 @@ async fn a_client_that_does_not_read_is_shown_out_and_costs_a_bounded_amount() {
     // Who does not read answers no pings either, and is not to be shown out for that.
     let host = Host::start(setup().set("WS_CONNECTION_TIMEOUT", "3600000"));
     let (chat, admin) = (host.chat().await, host.admin().await);
-    let (mut healthy, _) = host.seat(&chat).await;
+    let (mut healthy, _) = host.connect_guest(&chat).await;
     let mut lines = Vec::new();
     for _ in 0..8 {
         lines.push(deaf(&host, &chat).await);
@@ -106,28 +106,28 @@ async fn a_client_that_does_not_read_is_shown_out_and_costs_a_bounded_amount() {
     // More than the system's buffers and the queue hold together.
     let (last, longest) = (1600, "😀".repeat(1000));
     let sent = AtomicU64::new(0);
-    chat.hears(&admin, "warm up").await;
+    chat.post_as_admin(&admin, "warm up").await;
     let before = memory(&host);
     // Several at once, so that messages overtake each other.
     let writer = async || {
         while sent.fetch_add(1, Ordering::Relaxed) < last - 1 {
-            chat.hears(&admin, &longest).await;
+            chat.post_as_admin(&admin, &longest).await;
         }
     };
     join_all((0..6).map(|_| writer())).await;
-    assert_eq!(healthy.seqs(last).await, (1..=last).collect::<Vec<_>>());
+    assert_eq!(healthy.seqs_until(last).await, (1..=last).collect::<Vec<_>>());
     let after = memory(&host);
     assert!(after < before + 96 * 1024, "{before} KiB, and then {after}");
     for line in lines {
-        let (frames, code) = Socket::over(line).ends().await;
+        let (frames, code) = Socket::over(line).read_until_close().await;
         let got = seqs(&frames);
         assert_eq!(code, Some(4413), "after {} frames", frames.len());
         assert_eq!(got, (1..=got.len() as u64).collect::<Vec<_>>(), "no hole before the end");
         assert!(got.len() < 1600);
-        let (mut socket, _) = host.seat_after(&chat, got.len() as u64).await;
-        assert_eq!(socket.seqs(last).await, (got.len() as u64 + 1..=last).collect::<Vec<_>>());
+        let (mut socket, _) = host.connect_guest_after(&chat, got.len() as u64).await;
+        assert_eq!(socket.seqs_until(last).await, (got.len() as u64 + 1..=last).collect::<Vec<_>>());
     }
-    healthy.is_silent().await;
+    healthy.expect_silence().await;
 }
 
 #[tokio::test]
@@ -139,13 +139,14 @@ async fn a_replay_waits_for_a_slow_reader() {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(WINDOW).expect("a small window");
     let stream = socket.connect(address(&host)).await.expect("a connection");
-    let (line, _) = host.upgrade_over(stream, &format!("{}&after_seq=0", seat(&chat)), &[]).await.expect("an upgrade");
+    let (line, _) =
+        host.upgrade_over(stream, &format!("{}&after_seq=0", guest_path(&chat)), &[]).await.expect("an upgrade");
     // Nothing is read until somebody else has had all of it.
-    let (mut other, _) = host.seat_after(&chat, 0).await;
-    other.seqs(3000).await;
+    let (mut other, _) = host.connect_guest_after(&chat, 0).await;
+    other.seqs_until(3000).await;
     let (mut slow, _) = Socket::over(line).connected().await;
-    assert_eq!(slow.seqs(3000).await, (1..=3000).collect::<Vec<_>>());
-    slow.is_silent().await;
+    assert_eq!(slow.seqs_until(3000).await, (1..=3000).collect::<Vec<_>>());
+    slow.expect_silence().await;
 }
 
 // Clients that are not there any more, or only half.
@@ -156,7 +157,7 @@ async fn a_dead_connection_is_noticed_by_its_silence() {
     let timeouts = setup().set("WS_HEARTBEAT_INTERVAL", "500");
     let host = Host::start(timeouts.set("WS_CONNECTION_TIMEOUT", silence.as_millis().to_string()));
     let chat = host.chat().await;
-    let (mut alive, _) = host.seat(&chat).await;
+    let (mut alive, _) = host.connect_guest(&chat).await;
     let started = Instant::now();
     let dead = async |half: &'static [u8], drip: bool| {
         let mut stream = deaf(&host, &chat).await.into_inner();
@@ -170,7 +171,7 @@ async fn a_dead_connection_is_noticed_by_its_silence() {
             std::future::pending::<()>().await;
         };
         tokio::select! {
-            read = timeout(PATIENCE, reader.read_to_end(&mut bytes)) => drop(read.expect("it ends")),
+            read = timeout(TIMEOUT, reader.read_to_end(&mut bytes)) => drop(read.expect("it ends")),
             () = dripping => {}
         }
         let (pings, code) = pings_and_close(&bytes);
@@ -188,14 +189,14 @@ async fn a_dead_connection_is_noticed_by_its_silence() {
     );
     assert!(started.elapsed() >= silence, "{:?}", started.elapsed());
     // Whoever answers pings stays, with no more words of their own than those.
-    alive.is_silent().await;
+    alive.expect_silence().await;
 }
 
 #[tokio::test]
 async fn broken_frames_end_their_connection_and_no_other() {
     let host = Host::start(setup());
     let chat = host.chat().await;
-    let (mut bystander, _) = host.seat(&chat).await;
+    let (mut bystander, _) = host.connect_guest(&chat).await;
     let bad_text = wire(0x81, &[b'{', 0xff, 0xfe, b'}']);
     let cut_character = [wire(0x01, &[0xe2, 0x82]), wire(0x80, &[0x28])].concat();
     let before = connections(&host);
@@ -211,22 +212,22 @@ async fn broken_frames_end_their_connection_and_no_other() {
         // Eight exbibytes are announced.
         (vec![0x81, 0xff, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0], [1009, 1002]),
     ] {
-        let (mut line, _) = host.upgrade(&seat(&chat), &[]).await.expect("an upgrade");
+        let (mut line, _) = host.upgrade(&guest_path(&chat), &[]).await.expect("an upgrade");
         line.get_mut().write_all(&bytes).await.expect("written");
-        let (frames, code) = Socket::over(line).ends().await;
+        let (frames, code) = Socket::over(line).read_until_close().await;
         assert!(codes.map(Some).contains(&code), "{bytes:?} {code:?} {frames:?}");
     }
     // Characters may be cut between frames of one text.
-    let (mut line, _) = host.upgrade(&seat(&chat), &[]).await.expect("an upgrade");
+    let (mut line, _) = host.upgrade(&guest_path(&chat), &[]).await.expect("an upgrade");
     let text = json!({ "type": "send_message", "data": { "content": "€" } }).to_string();
     let cut = text.find('€').expect("there") + 1;
     let pieces = [wire(0x01, &text.as_bytes()[..cut]), wire(0x89, b"between"), wire(0x80, &text.as_bytes()[cut..])];
     line.get_mut().write_all(&pieces.concat()).await.expect("written");
-    assert_eq!(Socket::over(line).finds("new_message").await["content"], "€");
+    assert_eq!(Socket::over(line).skip_to("new_message").await["content"], "€");
     // Who goes in the middle of a frame, or of the upgrade, leaves nothing behind.
     for half in [&b"\x81"[..], b"\x81\x8f\0\0\0\0{", b"\x88\x82\0\0"] {
         for _ in 0..30 {
-            let (mut line, _) = host.upgrade(&seat(&chat), &[]).await.expect("an upgrade");
+            let (mut line, _) = host.upgrade(&guest_path(&chat), &[]).await.expect("an upgrade");
             line.get_mut().write_all(half).await.expect("written");
         }
     }
@@ -238,18 +239,18 @@ async fn broken_frames_end_their_connection_and_no_other() {
             .expect("written");
     }
     until("the connections to be closed", async || (connections(&host) <= before).then_some(())).await;
-    assert_eq!(bystander.seqs(1).await, [1]);
-    bystander.is_silent().await;
+    assert_eq!(bystander.seqs_until(1).await, [1]);
+    bystander.expect_silence().await;
 }
 
 // Too many.
 
 /// So many messages get from one client of a chat to another.
 async fn exchange(chat: &Chat<'_>, messages: usize) {
-    let (mut from, mut to) = (chat.host.seat(chat).await.0, chat.host.seat(chat).await.0);
+    let (mut from, mut to) = (chat.host.connect_guest(chat).await.0, chat.host.connect_guest(chat).await.0);
     for _ in 0..messages {
-        let sent = from.says(json!({ "content": "Hi" })).await["seq"].as_u64();
-        to.take(|frame| seq(frame) == sent).await;
+        let sent = from.send_message(json!({ "content": "Hi" })).await["seq"].as_u64();
+        to.take_until(|frame| seq(frame) == sent).await;
     }
 }
 
@@ -262,13 +263,13 @@ async fn a_flood_is_nobody_elses_trouble() {
     // For as long as the others talk, one reads the answers, one does not, and one
     // sends what is none.
     let reading = async {
-        let (mut socket, _) = host.seat(&chat).await;
+        let (mut socket, _) = host.connect_guest(&chat).await;
         while !stop.is_cancelled() {
             for _ in 0..1000 {
-                socket.text(&ping).await;
+                socket.send_text(&ping).await;
             }
             for _ in 0..1000 {
-                socket.gets("pong").await;
+                socket.expect_frame("pong").await;
             }
         }
     };
@@ -283,12 +284,12 @@ async fn a_flood_is_nobody_elses_trouble() {
         }
     };
     let pinging = async {
-        let (mut socket, _) = host.seat(&chat).await;
+        let (mut socket, _) = host.connect_guest(&chat).await;
         while !stop.is_cancelled() {
             for _ in 0..1000 {
-                socket.put(Message::Ping(vec![0; 100].into())).await;
+                socket.send_frame(Message::Ping(vec![0; 100].into())).await;
             }
-            socket.is_silent().await;
+            socket.expect_silence().await;
         }
     };
     let talking = async {
@@ -305,25 +306,25 @@ async fn a_thousand_connections_are_held_at_once() {
     let (before, open) = (memory(&host), connections(&host));
     let opening = stream::iter(0..1000).map(async |number: usize| {
         let chat = &chats[number % 10];
-        host.open(&seat(chat), &[]).await.connected().await.0
+        host.open(&guest_path(chat), &[]).await.connected().await.0
     });
     let mut sockets: Vec<_> = opening.buffered(32).collect().await;
     let each = memory(&host).saturating_sub(before) / 1000;
     assert!(each < 64, "{each} KiB for each");
     assert!(connections(&host) >= 1000);
     for chat in &chats {
-        chat.says("to a hundred").await;
+        chat.post_as_guest("to a hundred").await;
     }
     for (number, socket) in sockets.iter_mut().enumerate() {
-        assert_eq!(socket.gets("new_message").await["session_id"], chats[number % 10].id);
+        assert_eq!(socket.expect_frame("new_message").await["session_id"], chats[number % 10].id);
     }
     let admin = host.admin().await;
     let talking = async {
         for chat in &chats {
-            chat.hears(&admin, "and again").await;
+            chat.post_as_admin(&admin, "and again").await;
         }
     };
     futures_util::join!(talking, exchange(&chats[0], 10));
-    sockets.into_iter().for_each(Socket::vanish);
+    sockets.into_iter().for_each(Socket::disconnect);
     until("the connections to be let go", async || (connections(&host) <= open + KEPT_ALIVE).then_some(())).await;
 }

@@ -32,7 +32,7 @@ async fn host() -> Host {
 async fn host_with(setup: Setup) -> Host {
     let config = "\n[components.echo]\nmounts = [\"/echo\"]\ngrants.sockets = [\"echo:*\"]\n";
     let host = Host::start(setup.config(config));
-    host.deploy("echo", &echo(), "").await.is(201);
+    host.deploy("echo", &echo(), "").await.expect_status(201);
     host
 }
 
@@ -43,19 +43,19 @@ fn echo() -> Vec<u8> {
 /// A connection, with its greeting taken.
 async fn open(host: &Host) -> Socket {
     let mut socket = host.open("/echo/ws?hello", &[]).await;
-    assert_eq!(socket.hears().await, "opened /echo/ws hello");
+    assert_eq!(socket.next_text().await, "opened /echo/ws hello");
     socket
 }
 
 impl Socket {
-    async fn answers(&mut self, text: &str, answer: &str) {
-        self.text(text).await;
-        assert_eq!(self.hears().await, answer, "to {text}");
+    async fn expect_reply(&mut self, text: &str, answer: &str) {
+        self.send_text(text).await;
+        assert_eq!(self.next_text().await, answer, "to {text}");
     }
 
-    async fn hears_all(&mut self, texts: impl IntoIterator<Item = u64>) {
+    async fn expect_texts(&mut self, texts: impl IntoIterator<Item = u64>) {
         for text in texts {
-            assert_eq!(self.hears().await, text.to_string());
+            assert_eq!(self.next_text().await, text.to_string());
         }
     }
 }
@@ -65,13 +65,13 @@ async fn frames_are_handled_one_after_the_other() {
     let host = host().await;
     let (mut one, mut two) = (open(&host).await, open(&host).await);
     for number in 0..500 {
-        one.text(&format!("n{number}")).await;
-        two.text(&format!("all b{number}")).await;
+        one.send_text(&format!("n{number}")).await;
+        two.send_text(&format!("all b{number}")).await;
     }
     let mut own = 0;
     let mut others = 0;
     while own < 500 || others < 500 {
-        let text = one.hears().await;
+        let text = one.next_text().await;
         if text == format!("n{own}") {
             own += 1;
         } else {
@@ -80,7 +80,7 @@ async fn frames_are_handled_one_after_the_other() {
         }
     }
     for number in 0..500 {
-        assert_eq!(two.hears().await, format!("b{number}"));
+        assert_eq!(two.next_text().await, format!("b{number}"));
     }
 }
 
@@ -92,64 +92,64 @@ async fn bytes_come_back_as_they_are_up_to_the_limit() {
     // Of every value, text or not, and of every way to tell a length.
     for length in [0, 1, 125, 126, 127, 65_535, LIMIT - 1, LIMIT] {
         let bytes: Vec<u8> = (0..=u8::MAX).rev().cycle().take(length).collect();
-        one.put(Message::binary(bytes.clone())).await;
-        assert!(one.hears_bytes().await == bytes, "{length} bytes came back otherwise");
+        one.send_frame(Message::binary(bytes.clone())).await;
+        assert!(one.next_bytes().await == bytes, "{length} bytes came back otherwise");
     }
     // In their order among texts, and a text remains one.
-    one.put(Message::binary("text")).await;
-    one.text("text").await;
-    one.put(Message::binary("trap")).await;
-    assert_eq!(one.hears_bytes().await, b"text");
-    assert_eq!(one.hears().await, "text");
-    assert_eq!(one.hears_bytes().await, b"trap");
-    one.put(Message::binary(vec![0; LIMIT + 1])).await;
-    one.closes(1009).await;
+    one.send_frame(Message::binary("text")).await;
+    one.send_text("text").await;
+    one.send_frame(Message::binary("trap")).await;
+    assert_eq!(one.next_bytes().await, b"text");
+    assert_eq!(one.next_text().await, "text");
+    assert_eq!(one.next_bytes().await, b"trap");
+    one.send_frame(Message::binary(vec![0; LIMIT + 1])).await;
+    one.expect_close(1009).await;
 }
 
 #[tokio::test]
 async fn a_trap_costs_its_frame_alone() {
     let host = host().await;
     let (mut one, mut two) = (open(&host).await, open(&host).await);
-    one.text("state kept").await;
+    one.send_text("state kept").await;
     for _ in 0..20 {
-        one.answers("trap", "failed").await;
-        one.answers("state", "kept").await;
-        two.answers("still here", "still here").await;
+        one.expect_reply("trap", "failed").await;
+        one.expect_reply("state", "kept").await;
+        two.expect_reply("still here", "still here").await;
     }
     // Frames behind it are not lost.
     for text in ["trap", "a", "trap", "b"] {
-        one.text(text).await;
+        one.send_text(text).await;
     }
     for text in ["failed", "a", "failed", "b"] {
-        assert_eq!(one.hears().await, text);
+        assert_eq!(one.next_text().await, text);
     }
     // Where there is nothing yet to go on with, there is no going on.
     let mut stranger = host.open("/echo/ws?trap", &[]).await;
-    assert_eq!(stranger.hears().await, "failed");
-    stranger.closes(1011).await;
-    assert_eq!(two.hears().await, "closed 1011");
-    two.answers("still here", "still here").await;
+    assert_eq!(stranger.next_text().await, "failed");
+    stranger.expect_close(1011).await;
+    assert_eq!(two.next_text().await, "closed 1011");
+    two.expect_reply("still here", "still here").await;
 }
 
 #[tokio::test]
 async fn who_came_into_a_room_by_a_call_that_failed_hears_nothing_from_there() {
     let host = host().await;
     let (mut teller, mut member) = (open(&host).await, open(&host).await);
-    member.text("join club").await;
-    member.answers("here", "here").await;
+    member.send_text("join club").await;
+    member.expect_reply("here", "here").await;
     for _ in 0..10 {
         let mut stranger = open(&host).await;
-        stranger.text("join club trap").await;
+        stranger.send_text("join club trap").await;
         let told = async {
             for number in 0..20 {
-                teller.text(&format!("in club {number}")).await;
+                teller.send_text(&format!("in club {number}")).await;
             }
         };
-        let (heard, ()) = futures_util::join!(stranger.ends(), told);
+        let (heard, ()) = futures_util::join!(stranger.read_until_close(), told);
         assert_eq!(heard, (vec![serde_json::json!("failed")], Some(1011)));
         let (mut numbers, mut closed) = (0, 0);
         while (numbers, closed) != (20, 1) {
-            match member.hears().await.as_str() {
+            match member.next_text().await.as_str() {
                 "closed 1011" => closed += 1,
                 text => {
                     assert_eq!(text, numbers.to_string());
@@ -157,12 +157,12 @@ async fn who_came_into_a_room_by_a_call_that_failed_hears_nothing_from_there() {
                 }
             }
         }
-        assert_eq!(teller.hears().await, "closed 1011");
+        assert_eq!(teller.next_text().await, "closed 1011");
     }
     // Whoever is in already stays, and goes on.
-    member.answers("join club trap", "failed").await;
-    teller.text("in club again").await;
-    assert_eq!(member.hears().await, "again");
+    member.expect_reply("join club trap", "failed").await;
+    teller.send_text("in club again").await;
+    assert_eq!(member.next_text().await, "again");
 }
 
 #[tokio::test]
@@ -180,24 +180,24 @@ async fn a_stream_comes_once_and_in_order_whatever_is_told_when() {
         ("advance s 20", (10..=20).collect()),
         ("number s 21", vec![21]),
     ] {
-        two.text(told).await;
-        one.hears_all(heard.clone()).await;
-        two.hears_all(heard).await;
-        two.answers("x", "x").await;
-        one.answers("x", "x").await;
+        two.send_text(told).await;
+        one.expect_texts(heard.clone()).await;
+        two.expect_texts(heard).await;
+        two.expect_reply("x", "x").await;
+        one.expect_reply("x", "x").await;
     }
     // Another stream counts for itself, and a muted one is not heard.
-    two.text("number t 1").await;
-    one.hears_all([1]).await;
-    one.text("mute s").await;
-    one.answers("x", "x").await;
-    two.text("number s 30").await;
-    two.text("number t 2").await;
-    one.hears_all([2]).await;
-    two.hears_all([1]).await;
+    two.send_text("number t 1").await;
+    one.expect_texts([1]).await;
+    one.send_text("mute s").await;
+    one.expect_reply("x", "x").await;
+    two.send_text("number s 30").await;
+    two.send_text("number t 2").await;
+    one.expect_texts([2]).await;
+    two.expect_texts([1]).await;
     let mut heard = Vec::new();
     for _ in 0..10 {
-        heard.push(two.hears().await);
+        heard.push(two.next_text().await);
     }
     // Of two streams at once each keeps its own order.
     heard.retain(|text| text != "2");
@@ -210,14 +210,14 @@ async fn an_event_is_told_once_by_its_name() {
     let (mut one, mut two) = (open(&host).await, open(&host).await);
     for socket in [&mut one, &mut two] {
         for _ in 0..3 {
-            socket.text("once event-1").await;
+            socket.send_text("once event-1").await;
         }
-        socket.text("x").await;
+        socket.send_text("x").await;
     }
-    two.text("once event-2").await;
+    two.send_text("once event-2").await;
     let mut told = Vec::new();
     while !told.contains(&"event-2".to_owned()) {
-        told.push(one.hears().await);
+        told.push(one.next_text().await);
     }
     assert_eq!(told.iter().filter(|text| *text == "event-1").count(), 1, "{told:?}");
 }
@@ -227,39 +227,39 @@ async fn timers_limits_and_closes_are_kept() {
     let host = host().await;
     let (mut one, mut two) = (open(&host).await, open(&host).await);
     let started = Instant::now();
-    one.answers("timer 300", "timer").await;
+    one.expect_reply("timer 300", "timer").await;
     assert!(started.elapsed() >= Duration::from_millis(300));
     // A new time takes the place of the old one, and 0 of any.
     for text in ["timer 3000", "timer 600000", "timer 3000", "timer 0"] {
-        one.text(text).await;
+        one.send_text(text).await;
     }
     tokio::time::sleep(Duration::from_millis(3300)).await;
-    one.answers("no timer", "no timer").await;
+    one.expect_reply("no timer", "no timer").await;
     // Of a limit a frame is told by its end.
     let mut small = open(&host).await;
-    small.text("limit 10").await;
-    small.answers("0123456789", "0123456789").await;
-    small.text("0123456789a").await;
-    small.closes(1009).await;
-    assert_eq!(one.hears().await, "closed 1009");
-    two.text("close 4321").await;
-    two.closes(4321).await;
-    assert_eq!(one.hears().await, "closed 4321");
+    small.send_text("limit 10").await;
+    small.expect_reply("0123456789", "0123456789").await;
+    small.send_text("0123456789a").await;
+    small.expect_close(1009).await;
+    assert_eq!(one.next_text().await, "closed 1009");
+    two.send_text("close 4321").await;
+    two.expect_close(4321).await;
+    assert_eq!(one.next_text().await, "closed 4321");
     let mut three = open(&host).await;
-    three.put(Message::Close(Some(CloseFrame { code: CloseCode::from(4000), reason: "enough".into() }))).await;
-    assert_eq!(one.hears().await, "closed 4000");
-    open(&host).await.vanish();
-    assert_eq!(one.hears().await, "closed 1006");
+    three.send_frame(Message::Close(Some(CloseFrame { code: CloseCode::from(4000), reason: "enough".into() }))).await;
+    assert_eq!(one.next_text().await, "closed 4000");
+    open(&host).await.disconnect();
+    assert_eq!(one.next_text().await, "closed 1006");
 }
 
 #[tokio::test]
 async fn who_lets_too_much_wait_is_told_so() {
     let host = host().await;
     let (mut one, mut bystander) = (open(&host).await, host.open("/echo/ws?trap", &[]).await);
-    assert_eq!(bystander.hears().await, "failed");
+    assert_eq!(bystander.next_text().await, "failed");
     // More at once than any client can have taken.
-    one.text("flood 20000").await;
-    let (frames, code) = one.ends().await;
+    one.send_text("flood 20000").await;
+    let (frames, code) = one.read_until_close().await;
     assert_eq!(code, Some(4413));
     assert!((256..20_000).contains(&frames.len()), "{}", frames.len());
     // The room also hears that the bystander's connection has ended.
@@ -271,16 +271,16 @@ async fn who_lets_too_much_wait_is_told_so() {
 async fn what_others_publish_and_ask_over_http_reaches_the_room() {
     let host = host_with(setup().set("REDIS_PREFIX", PREFIX)).await;
     let (mut one, mut two) = (open(&host).await, open(&host).await);
-    host.api().get("/echo?asked").await.is(200);
+    host.api().get("/echo?asked").await.expect_status(200);
     publish(&format!("{PREFIX}echo:a"), 1).await;
     publish(&format!("{PREFIX}other:a"), 0).await;
     publish(&format!("{PREFIX}echo:b:c"), 1).await;
     for socket in [&mut one, &mut two] {
-        assert_eq!(socket.hears().await, "asked");
-        assert_eq!(socket.hears().await, "published echo:a heard");
-        assert_eq!(socket.hears().await, "published echo:b:c heard");
+        assert_eq!(socket.next_text().await, "asked");
+        assert_eq!(socket.next_text().await, "published echo:a heard");
+        assert_eq!(socket.next_text().await, "published echo:b:c heard");
     }
-    one.answers("present all none", "all").await;
+    one.expect_reply("present all none", "all").await;
 }
 
 #[tokio::test]
@@ -289,24 +289,24 @@ async fn a_new_version_takes_over_what_the_old_one_left() {
     let mut sockets = Vec::new();
     for number in 0..5 {
         let mut socket = open(&host).await;
-        socket.text(&format!("state {number}")).await;
-        socket.text("number s 3").await;
+        socket.send_text(&format!("state {number}")).await;
+        socket.send_text("number s 3").await;
         sockets.push(socket);
     }
     for socket in &mut sockets {
-        socket.hears_all(1..=3).await;
-        socket.text("timer 5000").await;
-        socket.answers("x", "x").await;
+        socket.expect_texts(1..=3).await;
+        socket.send_text("timer 5000").await;
+        socket.expect_reply("x", "x").await;
     }
-    host.deploy("echo", &variant(&echo(), 1), "").await.is(201);
+    host.deploy("echo", &variant(&echo(), 1), "").await.expect_status(201);
     for (number, socket) in sockets.iter_mut().enumerate() {
-        socket.text("state").await;
-        let heard = [socket.hears().await, socket.hears().await];
+        socket.send_text("state").await;
+        let heard = [socket.next_text().await, socket.next_text().await];
         assert!(heard.contains(&number.to_string()) && heard.contains(&"timer".to_owned()), "{heard:?}");
     }
-    sockets[0].text("number s 5").await;
+    sockets[0].send_text("number s 5").await;
     for socket in &mut sockets {
-        socket.hears_all(4..=5).await;
+        socket.expect_texts(4..=5).await;
     }
 }
 
@@ -318,13 +318,13 @@ async fn a_channel_that_is_granted_later_is_heard_from_the_next_deploy_on() {
     let mut one = open(&host).await;
     publish(&format!("{PREFIX}echo:a"), 1).await;
     publish(&format!("{PREFIX}later:a"), 0).await;
-    assert_eq!(one.hears().await, "published echo:a heard");
+    assert_eq!(one.next_text().await, "published echo:a heard");
     let path = host.data_dir.join("host.toml");
     let file = fs::read_to_string(&path).expect("the file");
     fs::write(&path, file.replace("\"echo:*\"", "\"echo:*\", \"later:*\"")).expect("written");
-    host.deploy("echo", &variant(&echo(), 1), "").await.is(201);
+    host.deploy("echo", &variant(&echo(), 1), "").await.expect_status(201);
     publish(&format!("{PREFIX}later:b"), 1).await;
-    assert_eq!(one.hears().await, "published later:b heard");
+    assert_eq!(one.next_text().await, "published later:b heard");
 }
 
 #[tokio::test]
@@ -337,12 +337,12 @@ async fn no_number_of_connections_shuts_requests_out() {
             Err(refused) => break refused,
         }
     };
-    refused.fails(503, "SERVICE_UNAVAILABLE");
+    refused.expect_error(503, "SERVICE_UNAVAILABLE");
     // Of 320 files three quarters are for connections; fifteen of sixteen of those
     // for sockets. A few may come while others are on their way.
     assert!((225..235).contains(&lines.len()), "{}", lines.len());
     for _ in 0..50 {
-        host.api().get("/echo?hello").await.is(200);
+        host.api().get("/echo?hello").await.expect_status(200);
     }
     // A place is free when its connection has ended.
     lines.truncate(100);
@@ -362,12 +362,12 @@ async fn calls_for_connections_leave_places_for_requests() {
         sockets.push(open(&host).await);
     }
     for socket in &mut sockets {
-        socket.text("spin").await;
+        socket.send_text("spin").await;
     }
     // As many of them run as may, and the others wait in line.
     until("the calls to begin", async || (host.running("echo").await >= 6).then_some(())).await;
     for _ in 0..10 {
-        host.api().get("/echo?hello").await.is(200);
+        host.api().get("/echo?hello").await.expect_status(200);
     }
     assert!(host.running("echo").await >= 6, "none of them has made room");
 }

@@ -1,7 +1,7 @@
 //! The WebSocket protocol (RFC 6455) as the host speaks it: byte by byte where
 //! that matters, and by the Autobahn test suite.
 
-use crate::harness::{Expect, Host, PATIENCE, fixture, installed, root, setup};
+use crate::harness::{Expect, Host, TIMEOUT, fixture, installed, root, setup};
 use std::{fs, process::Command};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -25,7 +25,7 @@ const PONG: u8 = 0x8a;
 async fn host() -> Host {
     let host =
         Host::start(setup().config("\n[components.echo]\nmounts = [\"/echo\"]\ngrants.sockets = [\"echo:*\"]\n"));
-    host.deploy("echo", &fs::read(fixture("echo")).expect("the component"), "").await.is(201);
+    host.deploy("echo", &fs::read(fixture("echo")).expect("the component"), "").await.expect_status(201);
     host
 }
 
@@ -43,9 +43,9 @@ impl Wire {
     }
 
     /// All frames up to the end of the connection, which the host has to bring.
-    async fn ends(mut self) -> Vec<(u8, Vec<u8>)> {
+    async fn frames_until_end(mut self) -> Vec<(u8, Vec<u8>)> {
         let mut bytes = Vec::new();
-        let read = timeout(PATIENCE, self.0.read_to_end(&mut bytes)).await;
+        let read = timeout(TIMEOUT, self.0.read_to_end(&mut bytes)).await;
         read.expect("it ends").expect("and not by a reset");
         let (mut frames, mut bytes) = (Vec::new(), &bytes[..]);
         while let [first, length, rest @ ..] = bytes {
@@ -92,7 +92,7 @@ async fn what_comes_before_a_close_is_answered_before_it() {
     // Behind a close is nothing.
     sent.extend(frame(TEXT, b"late"));
     wire.write(&sent).await;
-    let frames = wire.ends().await;
+    let frames = wire.frames_until_end().await;
     let of = |first: u8| frames.iter().filter(move |frame| frame.0 == first).map(|frame| &frame.1[..]);
     assert!(of(TEXT).eq((0..100).map(|number| format!("number {number}").into_bytes())), "{frames:?}");
     // Of pings that come faster than answers go out, the last is answered.
@@ -106,11 +106,11 @@ async fn a_close_is_answered_with_its_code_or_with_what_is_wrong_with_it() {
     for code in [1000, 1001, 1003, 1007, 1011, 3000, 4999] {
         let mut wire = Wire::open(&host, PLAIN).await;
         wire.write(&close(code, b"")).await;
-        assert_eq!(wire.ends().await, [closed(code)]);
+        assert_eq!(wire.frames_until_end().await, [closed(code)]);
     }
     let mut wire = Wire::open(&host, PLAIN).await;
     wire.write(&frame(CLOSE, b"")).await;
-    assert_eq!(wire.ends().await, [(CLOSE, Vec::new())]);
+    assert_eq!(wire.frames_until_end().await, [(CLOSE, Vec::new())]);
     for (bad, code) in [
         // Half a code, a reason that is no text, one that is too long.
         (frame(CLOSE, &[3]), 1002),
@@ -119,13 +119,13 @@ async fn a_close_is_answered_with_its_code_or_with_what_is_wrong_with_it() {
     ] {
         let mut wire = Wire::open(&host, PLAIN).await;
         wire.write(&bad).await;
-        assert_eq!(wire.ends().await, [closed(code)], "{bad:?}");
+        assert_eq!(wire.frames_until_end().await, [closed(code)], "{bad:?}");
     }
     // Codes that may not be sent.
     for code in [0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65535] {
         let mut wire = Wire::open(&host, PLAIN).await;
         wire.write(&close(code, b"")).await;
-        let frames = wire.ends().await;
+        let frames = wire.frames_until_end().await;
         assert!(matches!(&frames[..], [(CLOSE, close)] if close.starts_with(&1002_u16.to_be_bytes())), "{frames:?}");
     }
 }
@@ -145,7 +145,7 @@ async fn a_message_in_pieces_is_one_and_what_stands_between_them_is_answered_fir
     }
     sent.extend([frame(LAST, b""), close(1000, b"")].concat());
     wire.write(&sent).await;
-    assert_eq!(wire.ends().await, [(PONG, ping.to_vec()), (TEXT, text.into()), closed(1000)]);
+    assert_eq!(wire.frames_until_end().await, [(PONG, ping.to_vec()), (TEXT, text.into()), closed(1000)]);
 }
 
 #[tokio::test]
@@ -170,7 +170,7 @@ async fn what_the_protocol_forbids_ends_the_connection_at_once() {
     for (bytes, code) in bad {
         let mut wire = Wire::open(&host, PLAIN).await;
         wire.write(&[frame(TEXT, b"good"), bytes.clone(), frame(TEXT, b"late")].concat()).await;
-        assert_eq!(wire.ends().await, [(TEXT, b"good".to_vec()), closed(code)], "{bytes:?}");
+        assert_eq!(wire.frames_until_end().await, [(TEXT, b"good".to_vec()), closed(code)], "{bytes:?}");
     }
 }
 
@@ -189,7 +189,7 @@ async fn who_sends_too_much_is_told_so_even_while_sending() {
             let _ = write.write_all(&bytes).await;
         });
         let mut answer = Vec::new();
-        timeout(PATIENCE, read.read_to_end(&mut answer)).await.expect("it ends").expect("no reset");
+        timeout(TIMEOUT, read.read_to_end(&mut answer)).await.expect("it ends").expect("no reset");
         assert_eq!(answer, [&[CLOSE, 2], &1009_u16.to_be_bytes()[..]].concat());
         writing.abort();
     }
@@ -199,13 +199,13 @@ async fn who_sends_too_much_is_told_so_even_while_sending() {
 async fn a_component_closes_with_codes_that_may_be_sent() {
     let host = host().await;
     let mut socket = host.open("/echo/ws?hello", &[]).await;
-    assert_eq!(socket.hears().await, "opened /echo/ws hello");
+    assert_eq!(socket.next_text().await, "opened /echo/ws hello");
     for code in [0, 999, 1005, 1006, 1015, 2000, 5000] {
-        socket.text(&format!("close {code}")).await;
-        assert_eq!(socket.hears().await, "failed");
+        socket.send_text(&format!("close {code}")).await;
+        assert_eq!(socket.next_text().await, "failed");
     }
-    socket.text("close 3000").await;
-    socket.closes(3000).await;
+    socket.send_text("close 3000").await;
+    socket.expect_close(3000).await;
 }
 
 /// Some 500 cases in ten seconds. How to run single ones: `tests/autobahn/run`.

@@ -25,13 +25,13 @@ fn range(from: u64, to: u64) -> Vec<u64> {
 /// A guest who writes by socket and by HTTP until told to stop; every message
 /// is acknowledged with the number that it comes back with.
 async fn writes(chat: &Chat<'_>, stop: &AtomicBool, written: &AtomicU64) -> (Socket, Vec<u64>) {
-    let (mut socket, _) = chat.host.seat(chat).await;
+    let (mut socket, _) = chat.host.connect_guest(chat).await;
     let mut heard = Vec::new();
     while !stop.load(Ordering::Relaxed) {
-        let delivered = socket.says(json!({ "content": "by socket" })).await["seq"].as_u64().expect("a number");
-        heard.extend(seqs(&socket.take(|frame| seq(frame) == Some(delivered)).await));
-        let posted = chat.says("by HTTP").await["seq"].as_u64().expect("a number");
-        heard.extend(seqs(&socket.take(|frame| seq(frame) == Some(posted)).await));
+        let delivered = socket.send_message(json!({ "content": "by socket" })).await["seq"].as_u64().expect("a number");
+        heard.extend(seqs(&socket.take_until(|frame| seq(frame) == Some(delivered)).await));
+        let posted = chat.post_as_guest("by HTTP").await["seq"].as_u64().expect("a number");
+        heard.extend(seqs(&socket.take_until(|frame| seq(frame) == Some(posted)).await));
         written.fetch_add(2, Ordering::Relaxed);
     }
     (socket, heard)
@@ -43,23 +43,23 @@ async fn new_versions_go_live_under_open_chats() {
     let (chats, admin) = (host.chats(4).await, host.admin().await);
     let mut idle = Vec::new();
     for number in 0..20 {
-        idle.push(host.seat(&chats[number % 4]).await.0);
+        idle.push(host.connect_guest(&chats[number % 4]).await.0);
     }
     let unnamed = host.open(WS, &[]).await;
-    let (mut desk, _) = host.desk(&admin).await;
+    let (mut desk, _) = host.connect_admin(&admin).await;
     let (stop, written, came) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
     let wasm = chat_component();
     let versions: Vec<_> = (1..=3).map(|number| variant(&wasm, number)).collect();
     let swapping = async {
         // New ones under traffic, and then one after the other.
         for wasm in &versions {
-            host.deploy("cs", wasm, "").await.is(201);
+            host.deploy("cs", wasm, "").await.expect_status(201);
         }
         // Until something has happened meanwhile.
         let mut turns = 0;
         while turns < 100 || written.load(Ordering::Relaxed) < 50 || came.load(Ordering::Relaxed) < 5 {
             let body = json!({ "version": VersionId::of(&versions[turns % 3]).to_string() });
-            host.control().post("/v1/components/cs/activate", body).await.is(200);
+            host.control().post("/v1/components/cs/activate", body).await.expect_status(200);
             turns += 1;
             // A moment for those who write.
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -69,10 +69,10 @@ async fn new_versions_go_live_under_open_chats() {
     // One admin hears all chats meanwhile, and new clients keep coming.
     let coming = async {
         while !stop.load(Ordering::Relaxed) {
-            let (mut socket, data) = host.seat_after(&chats[0], 0).await;
+            let (mut socket, data) = host.connect_guest_after(&chats[0], 0).await;
             let head = data["seq"].as_u64().expect("a number");
             if head > 0 {
-                assert_eq!(socket.seqs(head).await, range(1, head));
+                assert_eq!(socket.seqs_until(head).await, range(1, head));
             }
             came.fetch_add(1, Ordering::Relaxed);
         }
@@ -92,12 +92,12 @@ async fn new_versions_go_live_under_open_chats() {
     for ((chat, (mut socket, heard)), of_desk) in chats.iter().zip(talks).zip(of_desk) {
         let last = chat.session().await["message_count"].as_u64().expect("a number");
         assert_eq!((&heard, &of_desk), (&range(1, last), &range(1, last)));
-        socket.is_silent().await;
+        socket.expect_silence().await;
     }
     for (number, socket) in idle.iter_mut().enumerate() {
         let last = chats[number % 4].session().await["message_count"].as_u64().expect("a number");
-        assert_eq!(socket.seqs(last).await, range(1, last));
-        socket.is_silent().await;
+        assert_eq!(socket.seqs_until(last).await, range(1, last));
+        socket.expect_silence().await;
     }
     drop(unnamed);
 }
@@ -106,26 +106,26 @@ async fn new_versions_go_live_under_open_chats() {
 async fn the_component_may_go_and_come_back_under_open_chats() {
     let host = Host::start(setup());
     let chat = host.chat().await;
-    let (mut socket, _) = host.seat(&chat).await;
-    socket.says(json!({ "content": "one" })).await;
-    host.control().delete("/v1/components/cs").await.is(200);
+    let (mut socket, _) = host.connect_guest(&chat).await;
+    socket.send_message(json!({ "content": "one" })).await;
+    host.control().delete("/v1/components/cs").await.expect_status(200);
     socket.send("ping", json!({})).await;
-    let heard = socket.take(|frame| frame["type"] == "error").await;
+    let heard = socket.take_until(|frame| frame["type"] == "error").await;
     assert_eq!(seqs(&heard), [1]);
     assert_eq!(error_code(&heard[heard.len() - 1]), "SERVICE_UNAVAILABLE");
     host.deploy("cs", &chat_component(), "").await;
-    assert_eq!(socket.ask("ping", json!({})).await["type"], "pong");
-    assert_eq!(socket.says(json!({ "content": "two" })).await["seq"], 2);
-    assert_eq!(socket.seqs(2).await, [2]);
+    assert_eq!(socket.request("ping", json!({})).await["type"], "pong");
+    assert_eq!(socket.send_message(json!({ "content": "two" })).await["seq"], 2);
+    assert_eq!(socket.seqs_until(2).await, [2]);
 }
 
 #[tokio::test]
 async fn a_call_that_fails_costs_its_frame_alone() {
     let host = Host::start(setup().replace("[components.cs.limits]\n", "[components.cs.limits]\ndeadline_ms = 4000\n"));
     let (chat, other) = (host.chat().await, host.chat().await);
-    let (mut socket, _) = host.seat(&chat).await;
-    let (mut tab, _) = host.seat(&chat).await;
-    let (mut neighbour, _) = host.seat(&other).await;
+    let (mut socket, _) = host.connect_guest(&chat).await;
+    let (mut tab, _) = host.connect_guest(&chat).await;
+    let (mut neighbour, _) = host.connect_guest(&other).await;
     for round in 1..=2_u64 {
         // The session's row is held, so that a message of it waits in vain.
         let mut sql = host.sql().await;
@@ -143,17 +143,17 @@ async fn a_call_that_fails_costs_its_frame_alone() {
             ["SERVICE_UNAVAILABLE", "REQUEST_TIMEOUT", "INTERNAL_SERVER_ERROR"].contains(&error_code(&frame).as_str()),
             "{frame}"
         );
-        socket.gets("pong").await;
-        neighbour.says(json!({ "content": "Hi" })).await;
-        neighbour.gets("new_message").await;
+        socket.expect_frame("pong").await;
+        neighbour.send_message(json!({ "content": "Hi" })).await;
+        neighbour.expect_frame("new_message").await;
         held.rollback().await.expect("let go");
-        assert_eq!(socket.says(json!({ "content": "now" })).await["seq"], round, "nothing of it was kept");
+        assert_eq!(socket.send_message(json!({ "content": "now" })).await["seq"], round, "nothing of it was kept");
         for socket in [&mut socket, &mut tab] {
-            assert_eq!(socket.seqs(round).await, [round]);
+            assert_eq!(socket.seqs_until(round).await, [round]);
         }
     }
-    socket.is_silent().await;
-    tab.is_silent().await;
+    socket.expect_silence().await;
+    tab.expect_silence().await;
 }
 
 #[tokio::test]
@@ -161,7 +161,7 @@ async fn a_database_that_is_away_is_told_and_waited_for() {
     let dir = crate::harness::scratch_dir("sockets-postgres");
     let host = Host::start(crate::harness::Setup { data_dir: Some(dir.clone()), ..setup().unset("DATABASE_URL") });
     let chat = host.chat().await;
-    let (mut socket, _) = host.seat(&chat).await;
+    let (mut socket, _) = host.connect_guest(&chat).await;
     let postmaster = || {
         let text = fs::read_to_string(dir.join("postgres/data/postmaster.pid")).ok()?;
         text.lines().next()?.trim().parse::<u32>().ok()
@@ -173,7 +173,7 @@ async fn a_database_that_is_away_is_told_and_waited_for() {
         let before = sent;
         // The old one's sessions serve on for a moment.
         while sent < before + 5 || postmaster().is_none_or(|new| new == old) {
-            let frame = socket.ask("send_message", json!({ "content": "Hi" })).await;
+            let frame = socket.request("send_message", json!({ "content": "Hi" })).await;
             match frame["type"].as_str() {
                 Some("message_delivered") => sent += 1,
                 _ => {
@@ -192,6 +192,6 @@ async fn a_database_that_is_away_is_told_and_waited_for() {
     };
     let last = until("the session to be read", stored).await;
     assert!(last >= sent);
-    assert_eq!(socket.seqs(last).await, range(1, last));
-    socket.is_silent().await;
+    assert_eq!(socket.seqs_until(last).await, range(1, last));
+    socket.expect_silence().await;
 }

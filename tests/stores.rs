@@ -1,6 +1,6 @@
 //! Redis and what stands in for it: the same promises are held against both.
 
-use crate::harness::{PATIENCE, redis, until};
+use crate::harness::{TIMEOUT, redis, until};
 use host::services::redis::{Store, StoreError};
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ async fn conforms(store: &Store) -> Result<(), StoreError> {
         }
         Ok::<_, StoreError>(())
     };
-    tokio::time::timeout(PATIENCE, gone).await.expect("keys end")?;
+    tokio::time::timeout(TIMEOUT, gone).await.expect("keys end")?;
     assert!(store.set_if_absent("short", b"2".to_vec(), LONG).await?, "an ended key is absent");
     store.publish("channel", b"payload".to_vec()).await
 }

@@ -1,7 +1,7 @@
 //! A client of the public API that says what it got when that is not what a
 //! test expects.
 
-use super::PATIENCE;
+use super::TIMEOUT;
 use reqwest::{Client, Method, header::HeaderMap};
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -21,7 +21,7 @@ pub struct Answer {
     pub headers: HeaderMap,
     pub body: Value,
     pub text: String,
-    pub(super) asked: String,
+    pub(super) path: String,
 }
 
 /// Somebody who is logged in.
@@ -39,7 +39,7 @@ impl Api {
         // Once per process; later ones are told that there is one.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         host::services::crypto::install_tls_provider();
-        let client = Client::builder().no_proxy().timeout(PATIENCE).build().expect("a client");
+        let client = Client::builder().no_proxy().timeout(TIMEOUT).build().expect("a client");
         Api { url: url.to_owned(), client, token: None, headers: Vec::new() }
     }
 
@@ -92,18 +92,18 @@ impl Api {
     }
 
     /// Err: no answer, for tests in which that may happen.
-    pub async fn finish(&self, request: reqwest::RequestBuilder, asked: &str) -> reqwest::Result<Answer> {
+    pub async fn finish(&self, request: reqwest::RequestBuilder, path: &str) -> reqwest::Result<Answer> {
         let response = request.send().await?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let text = response.text().await?;
         let body = serde_json::from_str(&text).unwrap_or(Value::Null);
-        Ok(Answer { status, headers, body, text, asked: asked.to_owned() })
+        Ok(Answer { status, headers, body, text, path: path.to_owned() })
     }
 
     /// Runs steps in the probe and returns their outcomes.
     pub async fn probe(&self, steps: Value) -> Vec<Value> {
         let answer = self.post("/probe/run", steps).await;
-        answer.is(200).as_array().expect("a list of outcomes").clone()
+        answer.expect_status(200).as_array().expect("a list of outcomes").clone()
     }
 
     /// The first admin of a new host.
@@ -112,7 +112,7 @@ impl Api {
             "email": "admin@example.org", "password": "Passw0rd-of-admin", "full_name": "The Admin", "role": "admin",
         });
         let answer = self.post("/api/auth/register", body).await;
-        self.user_of(answer.is(201))
+        self.user_of(answer.expect_status(201))
     }
 
     pub fn user_of(&self, body: &Value) -> User {
@@ -172,7 +172,7 @@ impl super::Host {
     pub async fn login(&self, email: &str) -> User {
         let api = self.api();
         let answer = api.post("/api/auth/login", json!({ "email": email, "password": PASSWORD })).await;
-        api.user_of(answer.is(200))
+        api.user_of(answer.expect_status(200))
     }
 }
 
@@ -181,23 +181,23 @@ pub const PASSWORD: &str = "Passw0rd-of-tests";
 /// What a test expects of an answer.
 pub trait Expect {
     /// The status; returns the body.
-    fn is(&self, status: u16) -> &Value;
+    fn expect_status(&self, status: u16) -> &Value;
     /// The contract's error envelope with this code; returns `error`.
-    fn fails(&self, status: u16, code: &str) -> &Value;
+    fn expect_error(&self, status: u16, code: &str) -> &Value;
 }
 
 impl Expect for Answer {
     #[track_caller]
-    fn is(&self, status: u16) -> &Value {
-        assert_eq!(self.status, status, "{} answered {}", self.asked, self.text);
+    fn expect_status(&self, status: u16) -> &Value {
+        assert_eq!(self.status, status, "{} answered {}", self.path, self.text);
         &self.body
     }
 
     #[track_caller]
-    fn fails(&self, status: u16, code: &str) -> &Value {
-        let body = self.is(status);
+    fn expect_error(&self, status: u16, code: &str) -> &Value {
+        let body = self.expect_status(status);
         let error = &body["error"];
-        assert_eq!(error["code"], code, "{} answered {}", self.asked, self.text);
+        assert_eq!(error["code"], code, "{} answered {}", self.path, self.text);
         assert_eq!(body["success"], false);
         assert!(error["message"].is_string() && body["message"] == error["message"], "{}", self.text);
         assert!(body.get("data").is_none(), "an error has no data: {}", self.text);
@@ -217,7 +217,7 @@ impl Answer {
     /// The problems of a 400, as `field code`, sorted.
     #[track_caller]
     pub fn problems(&self) -> Vec<String> {
-        let details = self.fails(400, "VALIDATION_ERROR")["details"].as_array().expect("a list").clone();
+        let details = self.expect_error(400, "VALIDATION_ERROR")["details"].as_array().expect("a list").clone();
         let problem = |detail: &Value| {
             format!("{} {}", detail["field"].as_str().expect("a field"), detail["code"].as_str().expect("a code"))
         };

@@ -1,6 +1,6 @@
 //! haproxy in front of several hosts, as an operator would put it there.
 
-use super::{PATIENCE, scratch_dir, services::installed, spawn};
+use super::{TIMEOUT, scratch_dir, services::installed, spawn};
 use std::{
     fs,
     net::{TcpListener, TcpStream},
@@ -39,7 +39,7 @@ impl Balancer {
         command.arg("-db").arg("-f").arg(file);
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a log")).stderr(log);
         let mut child = spawn(command);
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + TIMEOUT;
         while TcpStream::connect(address).is_err() {
             let ended = child.try_wait().expect("it can be waited for").is_some();
             let log = || fs::read_to_string(dir.join("log")).unwrap_or_default();

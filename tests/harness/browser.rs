@@ -4,7 +4,7 @@
 //! Each tab is somebody else: it has cookies and storage of its own. What a page
 //! complains of (exceptions, what its policy forbids) is kept for the test.
 
-use super::{PATIENCE, root, scratch_dir, services::installed, spawn};
+use super::{TIMEOUT, root, scratch_dir, services::installed, spawn};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use futures_util::{SinkExt, StreamExt, stream::SplitSink};
 use serde_json::{Value, json};
@@ -40,7 +40,7 @@ pub struct Tab {
 struct Link {
     sink: AsyncMutex<SplitSink<WebSocketStream<TcpStream>, Message>>,
     waiting: Mutex<HashMap<u64, oneshot::Sender<Value>>>,
-    complaints: Mutex<Vec<String>>,
+    errors: Mutex<Vec<String>>,
     asked: AtomicU64,
 }
 
@@ -61,7 +61,7 @@ impl Browser {
         let log = fs::File::create(dir.join("log")).expect("a log");
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a log")).stderr(log);
         let mut child = spawn(command);
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + TIMEOUT;
         // Port, and path of the browser's own endpoint.
         let (port, path) = loop {
             let text = fs::read_to_string(dir.join("DevToolsActivePort")).unwrap_or_default();
@@ -80,14 +80,14 @@ impl Browser {
         let link = Arc::new(Link {
             sink: AsyncMutex::new(sink),
             waiting: Mutex::default(),
-            complaints: Mutex::default(),
+            errors: Mutex::default(),
             asked: AtomicU64::new(0),
         });
         let hearing = Arc::clone(&link);
         tokio::spawn(async move {
             while let Some(Ok(message)) = heard.next().await {
                 if let Message::Text(text) = message {
-                    hearing.hear(serde_json::from_str(&text).expect("JSON"));
+                    hearing.handle(serde_json::from_str(&text).expect("JSON"));
                 }
             }
         });
@@ -96,27 +96,27 @@ impl Browser {
 
     /// Somebody who opens a page.
     pub async fn open(&self, url: &str) -> Tab {
-        let context = self.link.ask("Target.createBrowserContext", json!({}), None).await;
+        let context = self.link.call("Target.createBrowserContext", json!({}), None).await;
         let about = json!({ "url": "about:blank", "browserContextId": context["browserContextId"] });
-        let target = self.link.ask("Target.createTarget", about, None).await;
+        let target = self.link.call("Target.createTarget", about, None).await;
         let about = json!({ "targetId": target["targetId"], "flatten": true });
-        let attached = self.link.ask("Target.attachToTarget", about, None).await;
+        let attached = self.link.call("Target.attachToTarget", about, None).await;
         let session = attached["sessionId"].as_str().expect("a session").to_owned();
         let tab = Tab { link: Arc::clone(&self.link), session };
         for domain in ["Runtime", "Log", "Page", "Network"] {
-            tab.ask(&format!("{domain}.enable"), json!({})).await;
+            tab.call(&format!("{domain}.enable"), json!({})).await;
         }
         // Each of them is looked at, whichever window is in front.
-        tab.ask("Emulation.setFocusEmulationEnabled", json!({ "enabled": true })).await;
-        tab.look("wide", false).await;
-        tab.ask("Page.navigate", json!({ "url": url })).await;
+        tab.call("Emulation.setFocusEmulationEnabled", json!({ "enabled": true })).await;
+        tab.set_viewport("wide", false).await;
+        tab.call("Page.navigate", json!({ "url": url })).await;
         tab.until("document.readyState === 'complete'").await;
         tab
     }
 
     /// What went wrong in pages so far, beside the network.
-    pub fn complaints(&self) -> Vec<String> {
-        self.link.complaints.lock().expect("no panic").clone()
+    pub fn errors(&self) -> Vec<String> {
+        self.link.errors.lock().expect("no panic").clone()
     }
 }
 
@@ -130,13 +130,13 @@ impl Drop for Browser {
 }
 
 impl Link {
-    fn hear(&self, message: Value) {
+    fn handle(&self, message: Value) {
         if let Some(id) = message["id"].as_u64() {
             let asked = self.waiting.lock().expect("no panic").remove(&id);
             let _ = asked.expect("something was asked").send(message);
             return;
         }
-        let complaint = match message["method"].as_str() {
+        let error = match message["method"].as_str() {
             Some("Runtime.exceptionThrown") => Some(&message["params"]["exceptionDetails"]),
             Some("Log.entryAdded") => Some(&message["params"]["entry"]).filter(|entry| {
                 let is_of_network = entry["source"] == "network"
@@ -145,10 +145,10 @@ impl Link {
             }),
             _ => None,
         };
-        self.complaints.lock().expect("no panic").extend(complaint.map(Value::to_string));
+        self.errors.lock().expect("no panic").extend(error.map(Value::to_string));
     }
 
-    async fn ask(&self, method: &str, params: Value, session: Option<&str>) -> Value {
+    async fn call(&self, method: &str, params: Value, session: Option<&str>) -> Value {
         let id = self.asked.fetch_add(1, Ordering::Relaxed);
         let (sender, answer) = oneshot::channel();
         self.waiting.lock().expect("no panic").insert(id, sender);
@@ -157,7 +157,7 @@ impl Link {
             message["sessionId"] = session.into();
         }
         self.sink.lock().await.send(Message::text(message.to_string())).await.expect("Chromium listens");
-        let answer = tokio::time::timeout(PATIENCE, answer).await;
+        let answer = tokio::time::timeout(TIMEOUT, answer).await;
         let mut answer = answer.unwrap_or_else(|_| panic!("{method} is not answered")).expect("Chromium lives");
         assert!(answer["error"].is_null(), "{method}: {}", answer["error"]);
         answer["result"].take()
@@ -165,21 +165,21 @@ impl Link {
 }
 
 impl Tab {
-    async fn ask(&self, method: &str, params: Value) -> Value {
-        self.link.ask(method, params, Some(&self.session)).await
+    async fn call(&self, method: &str, params: Value) -> Value {
+        self.link.call(method, params, Some(&self.session)).await
     }
 
     /// The value of an expression, or of the promise that it is.
     pub async fn eval(&self, expression: &str) -> Value {
         let params = json!({ "expression": expression, "awaitPromise": true, "returnByValue": true });
-        let mut answer = self.ask("Runtime.evaluate", params).await;
+        let mut answer = self.call("Runtime.evaluate", params).await;
         assert!(answer["exceptionDetails"].is_null(), "{expression}: {}", answer["exceptionDetails"]);
         answer["result"]["value"].take()
     }
 
     /// Waits until an expression is true.
     pub async fn until(&self, expression: &str) {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + TIMEOUT;
         while self.eval(&format!("Boolean({expression})")).await != true {
             if Instant::now() > end {
                 let text = self.eval("document.body.innerText").await;
@@ -190,7 +190,7 @@ impl Tab {
     }
 
     /// Waits until an element shows a text.
-    pub async fn shows(&self, selector: &str, text: &str) {
+    pub async fn wait_for_text(&self, selector: &str, text: &str) {
         let (selector, text) = (json!(selector), json!(text));
         self.until(&format!("document.querySelector({selector})?.checkVisibility() && document.querySelector({selector}).textContent.includes({text})")).await;
     }
@@ -200,70 +200,70 @@ impl Tab {
     }
 
     /// Types at the end of a field.
-    pub async fn types(&self, selector: &str, text: &str) {
+    pub async fn type_text(&self, selector: &str, text: &str) {
         let field = format!("document.querySelector({})", json!(selector));
         self.eval(&format!("{field}.focus()")).await;
-        self.ask("Input.insertText", json!({ "text": text })).await;
+        self.call("Input.insertText", json!({ "text": text })).await;
         // A key that is pressed now could overtake it.
         self.until(&format!("{field}.value.endsWith({})", json!(text))).await;
     }
 
-    pub async fn presses_enter(&self) {
+    pub async fn press_enter(&self) {
         let key =
             json!({ "type": "keyDown", "key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 13, "text": "\r" });
-        self.ask("Input.dispatchKeyEvent", key).await;
+        self.call("Input.dispatchKeyEvent", key).await;
         let key = json!({ "type": "keyUp", "key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 13 });
-        self.ask("Input.dispatchKeyEvent", key).await;
+        self.call("Input.dispatchKeyEvent", key).await;
     }
 
     /// Clicks what has to be there to be clicked.
-    pub async fn clicks(&self, selector: &str) {
+    pub async fn click(&self, selector: &str) {
         let selector_json = json!(selector);
         self.until(&format!("document.querySelector({selector_json})?.checkVisibility()")).await;
         self.eval(&format!("document.querySelector({selector_json}).click()")).await;
     }
 
-    pub async fn reloads(&self) {
+    pub async fn reload(&self) {
         self.eval("window.isOld = true").await;
-        self.ask("Page.reload", json!({})).await;
+        self.call("Page.reload", json!({})).await;
         self.until("document.readyState === 'complete' && !window.isOld").await;
     }
 
     /// Takes the network away from this tab, or gives it back, as the operating
     /// system would tell it.
-    pub async fn is_offline(&self, offline: bool) {
+    pub async fn set_offline(&self, offline: bool) {
         let conditions = json!({ "offline": offline, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1 });
-        self.ask("Network.emulateNetworkConditions", conditions).await;
+        self.call("Network.emulateNetworkConditions", conditions).await;
     }
 
-    async fn look(&self, size: &str, dark: bool) {
+    async fn set_viewport(&self, size: &str, dark: bool) {
         let (_, width, height) = SIZES.into_iter().find(|(name, ..)| *name == size).expect("a size");
         let metrics = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": size == "phone" });
-        self.ask("Emulation.setDeviceMetricsOverride", metrics).await;
+        self.call("Emulation.setDeviceMetricsOverride", metrics).await;
         let scheme = if dark { "dark" } else { "light" };
         let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
-        self.ask("Emulation.setEmulatedMedia", json!({ "features": features })).await;
+        self.call("Emulation.setEmulatedMedia", json!({ "features": features })).await;
     }
 
     /// Pictures of the page for people to look at, in `target/pages`: wide and on
     /// a phone, light and dark. In none of them anything sticks out at the side.
-    pub async fn pictures(&self, name: &str) {
+    pub async fn take_screenshots(&self, name: &str) {
         let dir = root().join("target/pages");
         fs::create_dir_all(&dir).expect("a directory");
         for (size, ..) in SIZES {
             for dark in [false, true] {
-                self.look(size, dark).await;
+                self.set_viewport(size, dark).await;
                 // Two frames later everything has its place.
                 let frames = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))";
                 self.eval(&format!("{frames}.then(() => true)")).await;
                 let widths = self.eval("[document.documentElement.scrollWidth, innerWidth]").await;
                 assert_eq!(widths[0], widths[1], "{name} is too wide for its window");
-                let shot = self.ask("Page.captureScreenshot", json!({ "format": "png" })).await;
+                let shot = self.call("Page.captureScreenshot", json!({ "format": "png" })).await;
                 let picture = BASE64_STANDARD.decode(shot["data"].as_str().expect("a picture")).expect("base64");
                 let scheme = if dark { "dark" } else { "light" };
                 fs::write(dir.join(format!("{name}-{size}-{scheme}.png")), picture).expect("a file");
             }
         }
-        self.look("wide", false).await;
+        self.set_viewport("wide", false).await;
     }
 }

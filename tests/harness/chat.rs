@@ -18,7 +18,7 @@ impl Host {
     pub async fn chat(&self) -> Chat<'_> {
         let body = json!({ "guest_name": "Gita Guest", "guest_email": "gita@example.org" });
         let answer = self.api().post("/api/cs/sessions", body).await;
-        Chat::of(self, answer.gives(201))
+        Chat::of(self, answer.expect_data(201))
     }
 
     pub async fn chats(&self, number: usize) -> Vec<Chat<'_>> {
@@ -53,19 +53,19 @@ impl<'a> Chat<'a> {
     }
 
     /// The guest's message, stored over HTTP.
-    pub async fn says(&self, content: &str) -> Value {
+    pub async fn post_as_guest(&self, content: &str) -> Value {
         let answer = self.api.post(&format!("{}/messages", self.path()), json!({ "content": content })).await;
-        answer.gives(201)["message"].clone()
+        answer.expect_data(201)["message"].clone()
     }
 
     /// The admin's message, stored over HTTP.
-    pub async fn hears(&self, admin: &User, content: &str) -> Value {
+    pub async fn post_as_admin(&self, admin: &User, content: &str) -> Value {
         let path = format!("/api/cs/admin/sessions/{}/messages", self.id);
-        admin.api.post(&path, json!({ "content": content })).await.gives(201)["message"].clone()
+        admin.api.post(&path, json!({ "content": content })).await.expect_data(201)["message"].clone()
     }
 
     pub async fn session(&self) -> Value {
-        self.api.get(&self.path()).await.gives(200)["session"].clone()
+        self.api.get(&self.path()).await.expect_data(200)["session"].clone()
     }
 
     /// All messages after one, page by page.
@@ -73,7 +73,7 @@ impl<'a> Chat<'a> {
         let mut messages = Vec::new();
         loop {
             let answer = self.api.get(&format!("{}/messages?limit=100&after_seq={seq}", self.path())).await;
-            let data = answer.gives(200);
+            let data = answer.expect_data(200);
             messages.extend(data["messages"].as_array().expect("a list").clone());
             seq = messages.last().map_or(seq, |message| message["seq"].as_u64().expect("a number"));
             if data["has_more"] == false {
@@ -82,7 +82,7 @@ impl<'a> Chat<'a> {
         }
     }
 
-    pub async fn sets(&self, admin: &User, status: &str) -> Answer {
+    pub async fn set_status(&self, admin: &User, status: &str) -> Answer {
         let path = format!("/api/cs/admin/sessions/{}/status", self.id);
         admin.api.send(Method::PATCH, &path, Some(json!({ "status": status }))).await
     }

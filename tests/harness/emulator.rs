@@ -1,6 +1,6 @@
 //! Firebase's own Auth emulator, from npm.
 
-use super::{PATIENCE, root, say, scratch_dir, services::installed, spawn};
+use super::{TIMEOUT, root, say, scratch_dir, services::installed, spawn};
 use std::{
     fs,
     net::TcpListener,
@@ -46,7 +46,7 @@ impl Emulator {
         let mut child = spawn(command);
 
         // It reads half of npm before it listens.
-        let until = Instant::now() + 3 * PATIENCE;
+        let until = Instant::now() + 3 * TIMEOUT;
         while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
             let ended = child.try_wait().expect("it can be waited for").is_some();
             let log = || fs::read_to_string(dir.join("log")).unwrap_or_default();

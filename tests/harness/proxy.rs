@@ -1,4 +1,4 @@
-//! A wire between a client and a server that a test can cut.
+//! A proxy between a client and a server that a test can cut.
 
 use super::services::postgres;
 use host::embedded::Cluster;
@@ -10,35 +10,35 @@ use tokio::{
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    Whole,
+    Open,
     /// Connections are closed, and no new one gets through.
-    Cut,
+    Closed,
     /// Connections stay, and nothing gets through: as when packets are lost.
-    Mute,
+    Stalled,
 }
 
-pub struct Wire {
+pub struct Proxy {
     port: u16,
     state: watch::Sender<State>,
 }
 
-impl Wire {
+impl Proxy {
     /// To Postgres.
-    pub async fn new() -> Wire {
-        Wire::of(async || UnixStream::connect(postgres().join(".s.PGSQL.5432")).await.expect("Postgres")).await
+    pub async fn new() -> Proxy {
+        Proxy::of(async || UnixStream::connect(postgres().join(".s.PGSQL.5432")).await.expect("Postgres")).await
     }
 
     /// To the server of an `http` URL.
-    pub async fn to(url: &str) -> Wire {
+    pub async fn to(url: &str) -> Proxy {
         let address = url.strip_prefix("http://").expect("plain HTTP").to_owned();
         let connect = move || {
             let address = address.clone();
             async move { TcpStream::connect(address).await.expect("the host") }
         };
-        Wire::of(connect).await
+        Proxy::of(connect).await
     }
 
-    async fn of<C, F, S>(connect: C) -> Wire
+    async fn of<C, F, S>(connect: C) -> Proxy
     where
         C: Fn() -> F + Clone + Send + 'static,
         F: Future<Output = S> + Send,
@@ -46,7 +46,7 @@ impl Wire {
     {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let port = listener.local_addr().expect("an address").port();
-        let (state, seen) = watch::channel(State::Whole);
+        let (state, seen) = watch::channel(State::Open);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let (mut down, mut up, mut cut) = (seen.clone(), seen.clone(), seen.clone());
@@ -57,22 +57,22 @@ impl Wire {
                     tokio::select! {
                         () = pump(from_client, to_server, &mut up) => (),
                         () = pump(from_server, to_client, &mut down) => (),
-                        _ = cut.wait_for(|state| *state == State::Cut) => (),
+                        _ = cut.wait_for(|state| *state == State::Closed) => (),
                     }
                 });
             }
         });
-        Wire { port, state }
+        Proxy { port, state }
     }
 
-    /// The same database, over this wire.
+    /// The same database, over this proxy.
     pub fn url(&self, database_url: &str) -> String {
         let (url, _) = database_url.split_once('?').expect("a URL with the directory of the socket");
         let (_, name) = url.rsplit_once('/').expect("a URL with a database");
         format!("postgres://{}@127.0.0.1:{}/{name}?sslmode=disable", Cluster::USER, self.port)
     }
 
-    /// The same server over this wire, as far as the port.
+    /// The same server over this proxy, as far as the port.
     pub fn http(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
@@ -85,7 +85,7 @@ impl Wire {
 async fn pump(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, state: &mut watch::Receiver<State>) {
     let mut buffer = vec![0; 64 << 10];
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
-        let _ = state.wait_for(|state| *state != State::Mute).await;
+        let _ = state.wait_for(|state| *state != State::Stalled).await;
         if to.write_all(&buffer[..length]).await.is_err() {
             return;
         }

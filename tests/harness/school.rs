@@ -39,12 +39,12 @@ impl<'a> School<'a> {
 
     pub async fn new_course(&self, changes: Value) -> String {
         let answer = self.admin.api.post("/api/courses", with(&course_body(), changes)).await;
-        id_of(answer.gives(201))
+        id_of(answer.expect_data(201))
     }
 
     pub async fn new_room(&self, capacity: i64) -> String {
         let body = json!({ "name": unique("Room"), "capacity": capacity });
-        id_of(self.admin.api.post("/api/rooms", body).await.gives(201))
+        id_of(self.admin.api.post("/api/rooms", body).await.expect_data(201))
     }
 
     /// The body for a class of one hour.
@@ -58,7 +58,7 @@ impl<'a> School<'a> {
     /// A class of one hour that is to come; returns the schedule.
     pub async fn class(&self, minutes: i64, changes: Value) -> Value {
         let body = with(&self.class_body(minutes), changes);
-        self.admin.api.post("/api/schedules", body).await.gives(201).clone()
+        self.admin.api.post("/api/schedules", body).await.expect_data(201).clone()
     }
 
     /// A class of one hour whenever it may be; returns its id.
@@ -72,7 +72,7 @@ impl<'a> School<'a> {
              values ($1::uuid, $2::uuid, $3::uuid, $4::timestamptz, $5::timestamptz, $6::int)
              returning id::text";
         let seats = seats.to_string();
-        self.host.text(statement, &[&self.course, &self.instructor.id, &self.room, start, end, &seats]).await
+        self.host.query_text(statement, &[&self.course, &self.instructor.id, &self.room, start, end, &seats]).await
     }
 
     /// A confirmed booking of the school's course by somebody without account.
@@ -84,11 +84,11 @@ impl<'a> School<'a> {
     pub async fn booking_of(&self, user: &User) -> String {
         let statement = "insert into booking.bookings (course_id, status, user_id)
              values ($1::uuid, 'confirmed', $2::uuid) returning id::text";
-        self.host.text(statement, &[&self.course, &user.id]).await
+        self.host.query_text(statement, &[&self.course, &user.id]).await
     }
 
     /// Asks for a seat in a class, without a mark.
-    pub async fn seat(&self, schedule: &str, booking: &str) -> Answer {
+    pub async fn take_seat(&self, schedule: &str, booking: &str) -> Answer {
         let body = json!({ "schedule_id": schedule, "booking_id": booking });
         self.admin.api.post("/api/attendance", body).await
     }
@@ -101,11 +101,11 @@ impl Host {
                 (course_id, status, applicant_full_name, applicant_email, experience_level)
              values ($1::uuid, $2::booking.booking_status, $3, $4, 'beginner')
              returning id::text";
-        self.text(statement, &[course, status, name, &email]).await
+        self.query_text(statement, &[course, status, name, &email]).await
     }
 
     /// The one text that a statement returns.
-    pub async fn text(&self, statement: &'static str, values: &[&str]) -> String {
+    pub async fn query_text(&self, statement: &'static str, values: &[&str]) -> String {
         let mut query = sqlx::query_scalar(statement);
         for value in values {
             query = query.bind((*value).to_owned());
@@ -143,8 +143,8 @@ impl Host {
 impl Answer {
     /// The success envelope with this status; returns `data`.
     #[track_caller]
-    pub fn gives(&self, status: u16) -> &Value {
-        let body = self.is(status);
+    pub fn expect_data(&self, status: u16) -> &Value {
+        let body = self.expect_status(status);
         assert_eq!(body["success"], true, "{}", self.text);
         assert!(is_time(&body["meta"]["timestamp"]), "{}", self.text);
         assert!(body.get("error").is_none(), "a success has no error: {}", self.text);
@@ -153,8 +153,8 @@ impl Answer {
 
     /// An acknowledgement; returns `data`.
     #[track_caller]
-    pub fn acknowledges(&self) -> &Value {
-        let data = self.gives(200);
+    pub fn expect_acknowledgement(&self) -> &Value {
+        let data = self.expect_data(200);
         let message = data["message"].as_str().expect("a text");
         assert!(!message.is_empty() && self.body["message"] == message, "{}", self.text);
         data
@@ -162,8 +162,8 @@ impl Answer {
 
     /// A list; returns its items.
     #[track_caller]
-    pub fn lists(&self, key: &str) -> &Vec<Value> {
-        let data = self.gives(200);
+    pub fn expect_list(&self, key: &str) -> &Vec<Value> {
+        let data = self.expect_data(200);
         assert_has_keys(data, &format!("pagination {key}"));
         assert_has_keys(&data["pagination"], "limit page total total_pages");
         data[key].as_array().expect("a list")
@@ -186,7 +186,7 @@ pub fn id_of(value: &Value) -> String {
 }
 
 /// An id that nothing has.
-pub fn nothing() -> String {
+pub fn unknown_id() -> String {
     Uuid::new_v4().to_string()
 }
 

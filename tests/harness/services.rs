@@ -1,6 +1,6 @@
 //! Postgres and Redis, each started once per run, and programs that the tests need.
 
-use super::{PATIENCE, say, scratch_dir, spawn};
+use super::{TIMEOUT, say, scratch_dir, spawn};
 use host::embedded::Cluster;
 use sqlx::{Connection, Executor, PgConnection, SqlSafeStr};
 use std::{
@@ -71,7 +71,7 @@ impl Redis {
         command.args(["--port", "0", "--save", "", "--appendonly", "no", "--unixsocket"]).arg(&self.socket);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         *self.child.lock().expect("no panic") = Some(spawn(command));
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + TIMEOUT;
         while std::os::unix::net::UnixStream::connect(&self.socket).is_err() {
             assert!(Instant::now() < until, "Redis does not start");
             std::thread::sleep(Duration::from_millis(5));

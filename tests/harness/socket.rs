@@ -1,7 +1,7 @@
 //! A WebSocket client for the chat, that says what it got when that is not what
 //! a test expects.
 
-use super::{Answer, Chat, Host, PATIENCE, User, assert_has_keys};
+use super::{Answer, Chat, Host, TIMEOUT, User, assert_has_keys};
 use futures_util::{SinkExt, StreamExt, stream::SplitSink};
 use serde_json::{Value, json};
 use std::collections::VecDeque;
@@ -15,23 +15,23 @@ use tokio_tungstenite::{
     },
 };
 
-/// The bare connection: read only when it is asked to be.
-pub type Line = WebSocketStream<TcpStream>;
+/// A connection that is read only when the test does so.
+pub type RawSocket = WebSocketStream<TcpStream>;
 
 /// A connection that is read all the time, as a browser does, so that the host
 /// never has to wait for the test.
 pub struct Socket {
-    sink: SplitSink<Line, Message>,
-    heard: mpsc::UnboundedReceiver<Heard>,
+    sink: SplitSink<RawSocket, Message>,
+    received: mpsc::UnboundedReceiver<Received>,
     reader: JoinHandle<()>,
-    /// Heard, but not yet asked for.
-    kept: VecDeque<Value>,
+    /// Received, but not yet asked for.
+    pending: VecDeque<Value>,
     /// Frames about other sessions than this are passed over.
     only: Option<String>,
-    asked: u64,
+    requests: u64,
 }
 
-enum Heard {
+enum Received {
     Frame(Value),
     Bytes(Vec<u8>),
     /// The close code; `None` when the connection broke without one.
@@ -40,7 +40,7 @@ enum Heard {
 
 impl Host {
     /// The error is what was answered in place of an upgrade.
-    pub async fn upgrade(&self, path: &str, headers: &[(&str, &str)]) -> Result<(Line, HeaderMap), Answer> {
+    pub async fn upgrade(&self, path: &str, headers: &[(&str, &str)]) -> Result<(RawSocket, HeaderMap), Answer> {
         let address = self.url.strip_prefix("http://").expect("plain HTTP");
         let stream = TcpStream::connect(address).await.expect("a connection");
         stream.set_nodelay(true).expect("a socket");
@@ -52,20 +52,20 @@ impl Host {
         stream: TcpStream,
         path: &str,
         headers: &[(&str, &str)],
-    ) -> Result<(Line, HeaderMap), Answer> {
+    ) -> Result<(RawSocket, HeaderMap), Answer> {
         let url = self.url.replace("http://", "ws://") + path;
         let mut request = url.into_client_request().expect("a URL");
         for (name, value) in headers {
             let name = HeaderName::try_from(*name).expect("a name");
             request.headers_mut().append(name, HeaderValue::try_from(*value).expect("a value"));
         }
-        match timeout(PATIENCE, client_async(request, stream)).await.expect("an answer in time") {
+        match timeout(TIMEOUT, client_async(request, stream)).await.expect("an answer in time") {
             Ok((line, response)) => Ok((line, response.headers().clone())),
             Err(Error::Http(response)) => {
                 let text = String::from_utf8(response.body().clone().unwrap_or_default()).expect("text");
                 let body = serde_json::from_str(&text).unwrap_or(Value::Null);
                 let (status, headers) = (response.status().as_u16(), response.headers().clone());
-                Err(Answer { status, headers, body, text, asked: path.to_owned() })
+                Err(Answer { status, headers, body, text, path: path.to_owned() })
             }
             Err(error) => panic!("{path}: {error}"),
         }
@@ -80,172 +80,171 @@ impl Host {
     }
 
     /// The same, with a first frame sent.
-    pub async fn greet(&self, first: Value) -> Socket {
+    pub async fn open_with_auth(&self, first: Value) -> Socket {
         let mut socket = self.open("/api/cs/ws", &[]).await;
         socket.send("auth", first).await;
         socket
     }
 
     /// A guest's socket, and what it was told as it connected.
-    pub async fn seat(&self, chat: &Chat<'_>) -> (Socket, Value) {
-        self.greet(chat.auth()).await.connected().await
+    pub async fn connect_guest(&self, chat: &Chat<'_>) -> (Socket, Value) {
+        self.open_with_auth(chat.auth()).await.connected().await
     }
 
     /// A guest's socket that has seen the messages up to this one.
-    pub async fn seat_after(&self, chat: &Chat<'_>, seq: u64) -> (Socket, Value) {
-        self.greet(super::with(&chat.auth(), json!({ "after_seq": seq }))).await.connected().await
+    pub async fn connect_guest_after(&self, chat: &Chat<'_>, seq: u64) -> (Socket, Value) {
+        self.open_with_auth(super::with(&chat.auth(), json!({ "after_seq": seq }))).await.connected().await
     }
 
     /// An admin's socket.
-    pub async fn desk(&self, admin: &User) -> (Socket, Value) {
-        self.greet(json!({ "token": admin.access })).await.connected().await
+    pub async fn connect_admin(&self, admin: &User) -> (Socket, Value) {
+        self.open_with_auth(json!({ "token": admin.access })).await.connected().await
     }
 
     /// An admin's socket that has seen of each session the messages up to this
     /// one.
-    pub async fn desk_after(&self, admin: &User, after: Value) -> (Socket, Value) {
-        self.greet(json!({ "token": admin.access, "after": after })).await.connected().await
+    pub async fn connect_admin_after(&self, admin: &User, after: Value) -> (Socket, Value) {
+        self.open_with_auth(json!({ "token": admin.access, "after": after })).await.connected().await
     }
 }
 
 impl Socket {
-    pub fn over(line: Line) -> Socket {
+    pub fn over(line: RawSocket) -> Socket {
         let (sink, mut stream) = line.split();
-        let (sender, heard) = mpsc::unbounded_channel();
+        let (sender, received) = mpsc::unbounded_channel();
         let reader = tokio::spawn(async move {
             let mut code = None;
             while let Some(Ok(message)) = stream.next().await {
                 match message {
                     Message::Text(text) => {
                         let frame = serde_json::from_str(&text).unwrap_or_else(|_| Value::String(text.to_string()));
-                        let _ = sender.send(Heard::Frame(frame));
+                        let _ = sender.send(Received::Frame(frame));
                     }
                     Message::Binary(bytes) => {
-                        let _ = sender.send(Heard::Bytes(bytes.into()));
+                        let _ = sender.send(Received::Bytes(bytes.into()));
                     }
                     Message::Close(frame) => code = frame.map(|frame| u16::from(frame.code)),
                     _ => {}
                 }
             }
-            let _ = sender.send(Heard::End(code));
+            let _ = sender.send(Received::End(code));
         });
-        Socket { sink, heard, reader, kept: VecDeque::new(), only: None, asked: 0 }
+        Socket { sink, received, reader, pending: VecDeque::new(), only: None, requests: 0 }
     }
 
     /// Passes over what is about other sessions.
     pub fn only(mut self, session: &str) -> Socket {
         self.only = Some(session.to_owned());
-        self.kept.retain(|frame| concerns(frame, session));
+        self.pending.retain(|frame| concerns(frame, session));
         self
     }
 
-    /// Takes the first frame, which says that the client is let in.
+    /// Takes the first frame, which has to be `connected`; returns its data.
     pub async fn connected(mut self) -> (Socket, Value) {
-        let data = self.gets("connected").await;
+        let data = self.expect_frame("connected").await;
         (self, data)
     }
 
     pub async fn send(&mut self, kind: &str, data: Value) {
-        self.text(&json!({ "type": kind, "data": data }).to_string()).await;
+        self.send_text(&json!({ "type": kind, "data": data }).to_string()).await;
     }
 
-    pub async fn text(&mut self, text: &str) {
-        self.put(Message::text(text)).await;
+    pub async fn send_text(&mut self, text: &str) {
+        self.send_frame(Message::text(text)).await;
     }
 
-    /// A connection that has ended takes no frames, and that is for the reader
-    /// to say.
-    pub async fn put(&mut self, message: Message) {
-        let _ = timeout(PATIENCE, self.sink.send(message)).await.expect("the host takes it");
+    /// That the connection has ended is no error here: whoever reads next is told.
+    pub async fn send_frame(&mut self, message: Message) {
+        let _ = timeout(TIMEOUT, self.sink.send(message)).await.expect("the host takes it");
     }
 
     /// Sends a frame with an `id`; returns the one that answers it.
-    pub async fn ask(&mut self, kind: &str, data: Value) -> Value {
-        self.asked += 1;
-        let id = format!("request {}", self.asked);
-        self.text(&json!({ "type": kind, "data": data, "id": id }).to_string()).await;
+    pub async fn request(&mut self, kind: &str, data: Value) -> Value {
+        self.requests += 1;
+        let id = format!("request {}", self.requests);
+        self.send_text(&json!({ "type": kind, "data": data, "id": id }).to_string()).await;
         let mut passed = Vec::new();
         loop {
             let frame = self.next().await;
             if frame["id"] == id {
-                passed.into_iter().rev().for_each(|frame| self.kept.push_front(frame));
+                passed.into_iter().rev().for_each(|frame| self.pending.push_front(frame));
                 return frame;
             }
             passed.push(frame);
         }
     }
 
-    /// Asks, and is refused; the connection stays.
+    /// Sends a frame that is answered with this error; the connection stays open.
     #[track_caller]
-    pub fn refused(&mut self, kind: &str, data: Value, code: &str) -> impl Future<Output = ()> {
+    pub fn expect_refusal(&mut self, kind: &str, data: Value, code: &str) -> impl Future<Output = ()> {
         let caller = std::panic::Location::caller();
         async move {
-            let frame = self.ask(kind, data.clone()).await;
+            let frame = self.request(kind, data.clone()).await;
             assert_eq!(error_code(&frame), code, "{kind} {data} was answered {frame}, {caller}");
         }
     }
 
-    /// A message is stored; returns the `message_delivered`.
-    pub async fn says(&mut self, data: Value) -> Value {
-        let frame = self.ask("send_message", data).await;
+    /// Sends a message, which is stored; returns the data of `message_delivered`.
+    pub async fn send_message(&mut self, data: Value) -> Value {
+        let frame = self.request("send_message", data).await;
         assert_eq!(frame["type"], "message_delivered", "{frame}");
         frame["data"].clone()
     }
 
-    async fn hear(&mut self) -> Heard {
+    async fn receive(&mut self) -> Received {
         loop {
-            let heard =
-                timeout(PATIENCE, self.heard.recv()).await.expect("a frame in time").unwrap_or(Heard::End(None));
-            match (&heard, &self.only) {
-                (Heard::Frame(frame), Some(session)) if !concerns(frame, session) => {}
-                _ => return heard,
+            let received =
+                timeout(TIMEOUT, self.received.recv()).await.expect("a frame in time").unwrap_or(Received::End(None));
+            match (&received, &self.only) {
+                (Received::Frame(frame), Some(session)) if !concerns(frame, session) => {}
+                _ => return received,
             }
         }
     }
 
     /// The next frame.
     pub async fn next(&mut self) -> Value {
-        if let Some(frame) = self.kept.pop_front() {
+        if let Some(frame) = self.pending.pop_front() {
             return frame;
         }
-        match self.hear().await {
-            Heard::Frame(frame) => {
+        match self.receive().await {
+            Received::Frame(frame) => {
                 assert!(frame["type"].is_string() && frame["data"].is_object(), "no envelope: {frame}");
                 frame
             }
-            Heard::Bytes(bytes) => panic!("{} bytes came", bytes.len()),
-            Heard::End(code) => panic!("the connection ended with {code:?}"),
+            Received::Bytes(bytes) => panic!("{} bytes came", bytes.len()),
+            Received::End(code) => panic!("the connection ended with {code:?}"),
         }
     }
 
     /// The next text, of a component that does not speak in envelopes.
-    pub async fn hears(&mut self) -> String {
-        match self.hear().await {
-            Heard::Frame(Value::String(text)) => text,
-            Heard::Frame(value) => value.to_string(),
-            Heard::Bytes(bytes) => panic!("{} bytes came", bytes.len()),
-            Heard::End(code) => panic!("the connection ended with {code:?}"),
+    pub async fn next_text(&mut self) -> String {
+        match self.receive().await {
+            Received::Frame(Value::String(text)) => text,
+            Received::Frame(value) => value.to_string(),
+            Received::Bytes(bytes) => panic!("{} bytes came", bytes.len()),
+            Received::End(code) => panic!("the connection ended with {code:?}"),
         }
     }
 
     /// The next frame, which is a binary one.
-    pub async fn hears_bytes(&mut self) -> Vec<u8> {
-        match self.hear().await {
-            Heard::Bytes(bytes) => bytes,
-            Heard::Frame(frame) => panic!("text came: {frame}"),
-            Heard::End(code) => panic!("the connection ended with {code:?}"),
+    pub async fn next_bytes(&mut self) -> Vec<u8> {
+        match self.receive().await {
+            Received::Bytes(bytes) => bytes,
+            Received::Frame(frame) => panic!("text came: {frame}"),
+            Received::End(code) => panic!("the connection ended with {code:?}"),
         }
     }
 
     /// The next frame is of this type; returns its data.
-    pub async fn gets(&mut self, kind: &str) -> Value {
+    pub async fn expect_frame(&mut self, kind: &str) -> Value {
         let frame = self.next().await;
         assert_eq!(frame["type"], kind, "{frame}");
         frame["data"].clone()
     }
 
     /// Everything up to a frame for which this holds.
-    pub async fn take(&mut self, mut last: impl FnMut(&Value) -> bool) -> Vec<Value> {
+    pub async fn take_until(&mut self, mut last: impl FnMut(&Value) -> bool) -> Vec<Value> {
         let mut taken = Vec::new();
         loop {
             taken.push(self.next().await);
@@ -257,73 +256,73 @@ impl Socket {
 
     /// The first frame of this type; returns its data. Those before it are
     /// passed over.
-    pub async fn finds(&mut self, kind: &str) -> Value {
-        let taken = self.take(|frame| frame["type"] == kind).await;
+    pub async fn skip_to(&mut self, kind: &str) -> Value {
+        let taken = self.take_until(|frame| frame["type"] == kind).await;
         taken[taken.len() - 1]["data"].clone()
     }
 
     /// The numbers of the messages up to this one.
-    pub async fn seqs(&mut self, last: u64) -> Vec<u64> {
-        seqs(&self.take(|frame| seq(frame) == Some(last)).await)
+    pub async fn seqs_until(&mut self, last: u64) -> Vec<u64> {
+        seqs(&self.take_until(|frame| seq(frame) == Some(last)).await)
     }
 
     /// What comes before the answer to a ping that is sent now.
-    pub async fn heard_by_now(&mut self) -> Vec<Value> {
-        assert_eq!(self.ask("ping", json!({})).await["type"], "pong");
-        self.kept.drain(..).collect()
+    pub async fn received_so_far(&mut self) -> Vec<Value> {
+        assert_eq!(self.request("ping", json!({})).await["type"], "pong");
+        self.pending.drain(..).collect()
     }
 
-    /// Nothing has come but what was asked for.
-    pub async fn is_silent(&mut self) {
-        let heard = self.heard_by_now().await;
-        assert!(heard.is_empty(), "{heard:?}");
+    /// No frame has come that the test has not taken yet.
+    pub async fn expect_silence(&mut self) {
+        let received = self.received_so_far().await;
+        assert!(received.is_empty(), "{received:?}");
     }
 
     /// What came before the end, and the close code.
-    pub async fn ends(&mut self) -> (Vec<Value>, Option<u16>) {
-        let mut frames: Vec<_> = self.kept.drain(..).collect();
+    pub async fn read_until_close(&mut self) -> (Vec<Value>, Option<u16>) {
+        let mut frames: Vec<_> = self.pending.drain(..).collect();
         loop {
-            match self.hear().await {
-                Heard::Frame(frame) => frames.push(frame),
-                Heard::Bytes(bytes) => frames.push(json!(bytes)),
-                Heard::End(code) => return (frames, code),
+            match self.receive().await {
+                Received::Frame(frame) => frames.push(frame),
+                Received::Bytes(bytes) => frames.push(json!(bytes)),
+                Received::End(code) => return (frames, code),
             }
         }
     }
 
-    /// The end, whatever came before it.
+    /// The connection ends with this code, whatever came before.
     #[track_caller]
-    pub fn closes(&mut self, code: u16) -> impl Future<Output = ()> {
+    pub fn expect_close(&mut self, code: u16) -> impl Future<Output = ()> {
         let caller = std::panic::Location::caller();
         async move {
-            let (frames, ended) = self.ends().await;
+            let (frames, ended) = self.read_until_close().await;
             assert_eq!(ended, Some(code), "after {frames:?}, {caller}");
         }
     }
 
-    /// One `error`, and the end.
+    /// One `error` frame comes, and then the connection ends with this code.
     #[track_caller]
-    pub fn fails(&mut self, error: &str, code: u16) -> impl Future<Output = ()> {
+    pub fn expect_error_and_close(&mut self, error: &str, code: u16) -> impl Future<Output = ()> {
         let caller = std::panic::Location::caller();
         async move {
-            let (frames, ended) = self.ends().await;
+            let (frames, ended) = self.read_until_close().await;
             let codes: Vec<_> = frames.iter().map(error_code).collect();
             assert_eq!((codes, ended), (vec![error.to_owned()], Some(code)), "{frames:?}, {caller}");
         }
     }
 
-    /// The client goes, without a word.
-    pub fn vanish(self) {}
+    /// Drops the connection without a close frame.
+    pub fn disconnect(self) {}
 }
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        // It holds the other half.
+        // The task holds the other half of the connection.
         self.reader.abort();
     }
 }
 
-/// Whether a frame is about a session, or about none.
+/// Whether a frame is about this session, or about no session at all.
 fn concerns(frame: &Value, session: &str) -> bool {
     let data = &frame["data"];
     let of = [&data["session_id"], &data["session"]["id"]];
