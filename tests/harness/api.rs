@@ -1,5 +1,4 @@
-//! A client of the public API that says what it got when that is not what a
-//! test expects.
+//! An HTTP client for the public API. A failed expectation shows the answer.
 
 use super::TIMEOUT;
 use reqwest::{Client, Method, header::HeaderMap};
@@ -36,7 +35,7 @@ pub struct User {
 
 impl Api {
     pub fn new(url: &str) -> Api {
-        // Once per process; later ones are told that there is one.
+        // The first call in the process installs it, and later ones fail.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         host::services::crypto::install_tls_provider();
         let client = Client::builder().no_proxy().timeout(TIMEOUT).build().expect("a client");
@@ -91,7 +90,8 @@ impl Api {
         request
     }
 
-    /// Err: no answer, for tests in which that may happen.
+    /// Sends the request. An error means that there was no answer, which some tests
+    /// allow.
     pub async fn finish(&self, request: reqwest::RequestBuilder, path: &str) -> reqwest::Result<Answer> {
         let response = request.send().await?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
@@ -143,8 +143,8 @@ impl super::Host {
         self.login("admin@example.org").await
     }
 
-    /// A new user of a role, logged in. There is no public way to make
-    /// instructors and students with a password, so this one is in the table.
+    /// A new user of a role, logged in. The API makes no instructors and students
+    /// with a password, so the user is inserted into the table.
     pub async fn user(&self, role: &str) -> User {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let email = format!("{role}-{}@example.org", NUMBER.fetch_add(1, Ordering::Relaxed));
@@ -178,11 +178,11 @@ impl super::Host {
 
 pub const PASSWORD: &str = "Passw0rd-of-tests";
 
-/// What a test expects of an answer.
+/// Assertions about an answer.
 pub trait Expect {
-    /// The status; returns the body.
+    /// It has this status; returns the body.
     fn expect_status(&self, status: u16) -> &Value;
-    /// The contract's error envelope with this code; returns `error`.
+    /// It is the API's error envelope with this status and code; returns `error`.
     fn expect_error(&self, status: u16, code: &str) -> &Value;
 }
 
@@ -214,7 +214,7 @@ impl Answer {
         self.headers.get(name).map_or("", |value| value.to_str().expect("a text"))
     }
 
-    /// The problems of a 400, as `field code`, sorted.
+    /// The details of a `VALIDATION_ERROR`, each as `field code`, sorted.
     #[track_caller]
     pub fn problems(&self) -> Vec<String> {
         let details = self.expect_error(400, "VALIDATION_ERROR")["details"].as_array().expect("a list").clone();

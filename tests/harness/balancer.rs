@@ -14,8 +14,8 @@ pub struct Balancer {
 }
 
 impl Balancer {
-    /// In front of the public URLs of these hosts. It repeats nothing, so that
-    /// every failure is seen; a host whose `/health` is not 200 gets no requests.
+    /// Balances over the public URLs of these hosts. It does not retry, so that every
+    /// failure is seen; a host whose `/health` is not 200 gets no requests.
     pub fn start(hosts: &[&str]) -> Balancer {
         let dir = scratch_dir("balancer");
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");

@@ -1,8 +1,8 @@
 //! A real browser without a window: Chromium, driven over its DevTools protocol
 //! (<https://chromedevtools.github.io/devtools-protocol>).
 //!
-//! Each tab is somebody else: it has cookies and storage of its own. What a page
-//! complains of (exceptions, what its policy forbids) is kept for the test.
+//! Each tab has cookies and storage of its own, like a different person. Errors of
+//! pages (exceptions, violations of their policy) are kept for the test.
 
 use super::{TIMEOUT, root, scratch_dir, services::installed, spawn};
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -36,7 +36,7 @@ pub struct Tab {
     session: String,
 }
 
-/// The connection to the browser, which all tabs share.
+/// The DevTools connection, which all tabs share.
 struct Link {
     sink: AsyncMutex<SplitSink<WebSocketStream<TcpStream>, Message>>,
     waiting: Mutex<HashMap<u64, oneshot::Sender<Value>>>,
@@ -44,15 +44,15 @@ struct Link {
     asked: AtomicU64,
 }
 
-/// Widths and heights in which pages are looked at.
+/// Viewports for screenshots: name, width, height.
 const SIZES: [(&str, u32, u32); 2] = [("wide", 1280, 800), ("phone", 390, 844)];
 
 impl Browser {
     pub async fn start() -> Browser {
         let dir = scratch_dir("browser");
         let mut command = Command::new(installed(&["chromium", "chromium-browser", "google-chrome"], "chromium"));
-        // The sandbox needs rights that root in a container has not; the pages are
-        // our own. Tabs in the back are to run like those in front.
+        // The sandbox needs privileges that root in a container does not have; the
+        // pages are our own. Background tabs are not to be throttled.
         command.args(["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]);
         command.args(["--disable-background-networking", "--disable-background-timer-throttling"]);
         command.args(["--disable-renderer-backgrounding", "--disable-backgrounding-occluded-windows"]);
@@ -94,7 +94,7 @@ impl Browser {
         Browser { child, dir, link }
     }
 
-    /// Somebody who opens a page.
+    /// Opens a page in a new tab.
     pub async fn open(&self, url: &str) -> Tab {
         let context = self.link.call("Target.createBrowserContext", json!({}), None).await;
         let about = json!({ "url": "about:blank", "browserContextId": context["browserContextId"] });
@@ -106,7 +106,7 @@ impl Browser {
         for domain in ["Runtime", "Log", "Page", "Network"] {
             tab.call(&format!("{domain}.enable"), json!({})).await;
         }
-        // Each of them is looked at, whichever window is in front.
+        // Each tab behaves as if it had the focus.
         tab.call("Emulation.setFocusEmulationEnabled", json!({ "enabled": true })).await;
         tab.set_viewport("wide", false).await;
         tab.call("Page.navigate", json!({ "url": url })).await;
@@ -114,7 +114,7 @@ impl Browser {
         tab
     }
 
-    /// What went wrong in pages so far, beside the network.
+    /// Errors of all pages so far, except those of the network.
     pub fn errors(&self) -> Vec<String> {
         self.link.errors.lock().expect("no panic").clone()
     }
@@ -124,7 +124,8 @@ impl Drop for Browser {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        // Its profile is large; what its helpers still write is swept later.
+        // The profile is large. What child processes still write is removed by the
+        // next run.
         let _ = fs::remove_dir_all(&self.dir);
     }
 }
@@ -199,12 +200,12 @@ impl Tab {
         self.eval(&format!("Boolean(document.querySelector({})?.checkVisibility())", json!(selector))).await == true
     }
 
-    /// Types at the end of a field.
+    /// Inserts text at the end of a field.
     pub async fn type_text(&self, selector: &str, text: &str) {
         let field = format!("document.querySelector({})", json!(selector));
         self.eval(&format!("{field}.focus()")).await;
         self.call("Input.insertText", json!({ "text": text })).await;
-        // A key that is pressed now could overtake it.
+        // Otherwise a key that is pressed next could overtake it.
         self.until(&format!("{field}.value.endsWith({})", json!(text))).await;
     }
 
@@ -216,7 +217,7 @@ impl Tab {
         self.call("Input.dispatchKeyEvent", key).await;
     }
 
-    /// Clicks what has to be there to be clicked.
+    /// Waits until an element is visible, and clicks it.
     pub async fn click(&self, selector: &str) {
         let selector_json = json!(selector);
         self.until(&format!("document.querySelector({selector_json})?.checkVisibility()")).await;
@@ -229,8 +230,7 @@ impl Tab {
         self.until("document.readyState === 'complete' && !window.isOld").await;
     }
 
-    /// Takes the network away from this tab, or gives it back, as the operating
-    /// system would tell it.
+    /// Takes this tab offline or back online, as if the operating system said so.
     pub async fn set_offline(&self, offline: bool) {
         let conditions = json!({ "offline": offline, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1 });
         self.call("Network.emulateNetworkConditions", conditions).await;
@@ -245,8 +245,8 @@ impl Tab {
         self.call("Emulation.setEmulatedMedia", json!({ "features": features })).await;
     }
 
-    /// Pictures of the page for people to look at, in `target/pages`: wide and on
-    /// a phone, light and dark. In none of them anything sticks out at the side.
+    /// Screenshots for people, in `target/pages`: each viewport, light and dark. Also
+    /// asserts that the page is never wider than its viewport.
     pub async fn take_screenshots(&self, name: &str) {
         let dir = root().join("target/pages");
         fs::create_dir_all(&dir).expect("a directory");

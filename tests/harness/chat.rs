@@ -1,4 +1,4 @@
-//! A guest's chat, for what happens in it over HTTP and behind the API.
+//! A guest's chat: what is done in it over HTTP, and directly in the database.
 
 use super::{Answer, Api, Host, User, id_of};
 use reqwest::Method;
@@ -31,7 +31,7 @@ impl Host {
 }
 
 impl<'a> Chat<'a> {
-    /// As a new session was answered.
+    /// From `data` of the answer to a new session.
     pub fn of(host: &'a Host, data: &Value) -> Chat<'a> {
         let token = data["session_token"].as_str().expect("a token").to_owned();
         Chat { host, id: id_of(&data["session"]), api: host.api().with_header("x-session-token", &token), token }
@@ -47,18 +47,18 @@ impl<'a> Chat<'a> {
         format!("/api/cs/sessions/{}", self.id)
     }
 
-    /// What the guest sends as the first frame.
+    /// `data` of the `auth` frame that the guest sends first.
     pub fn auth(&self) -> Value {
         json!({ "session_id": self.id, "session_token": self.token })
     }
 
-    /// The guest's message, stored over HTTP.
+    /// Stores a message of the guest over HTTP.
     pub async fn post_as_guest(&self, content: &str) -> Value {
         let answer = self.api.post(&format!("{}/messages", self.path()), json!({ "content": content })).await;
         answer.expect_data(201)["message"].clone()
     }
 
-    /// The admin's message, stored over HTTP.
+    /// Stores a message of the admin over HTTP.
     pub async fn post_as_admin(&self, admin: &User, content: &str) -> Value {
         let path = format!("/api/cs/admin/sessions/{}/messages", self.id);
         admin.api.post(&path, json!({ "content": content })).await.expect_data(201)["message"].clone()
@@ -68,7 +68,7 @@ impl<'a> Chat<'a> {
         self.api.get(&self.path()).await.expect_data(200)["session"].clone()
     }
 
-    /// All messages after one, page by page.
+    /// All messages after `seq`, read page by page.
     pub async fn read_after(&self, mut seq: u64) -> Vec<Value> {
         let mut messages = Vec::new();
         loop {
@@ -87,7 +87,7 @@ impl<'a> Chat<'a> {
         admin.api.send(Method::PATCH, &path, Some(json!({ "status": status }))).await
     }
 
-    /// Stores so many messages behind the API.
+    /// Inserts so many messages directly into the database.
     pub async fn fill(&self, number: u64) {
         let (first, number) = (self.session().await["message_count"].to_string(), number.to_string());
         let statement = "insert into cs.messages (session_id, seq, sender_type, message)

@@ -1,5 +1,5 @@
-//! A checkout of its own for tests of what changes one: the workspace with the
-//! SDK and without the domains, so that little has to be built.
+//! A copy of the checkout for tests of commands that change one: the workspace with
+//! the SDK but without the components, so that little has to be built.
 
 use super::root;
 use std::{
@@ -19,10 +19,9 @@ pub struct Checkout {
 }
 
 impl Checkout {
-    /// In the same place in each run, so that dependencies are compiled once.
-    /// Its target directory is its own: for cargo, members of two workspaces with
-    /// the same path inside them are the same, and one would be taken for the
-    /// other.
+    /// In the same directory in each run, so that dependencies are compiled once. It
+    /// has a target directory of its own, because cargo confuses members of two
+    /// workspaces that have the same path inside them.
     pub fn new() -> Checkout {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("checkout");
@@ -32,7 +31,7 @@ impl Checkout {
             let _ = if old.is_symlink() { fs::remove_file(old) } else { fs::remove_dir_all(old) };
         }
         fs::create_dir_all(dir.join("components")).expect("a directory");
-        // With new times: what the test before has built of them is no more.
+        // With new modification times: artifacts of an earlier test count as stale.
         for path in ["Cargo.toml", "Cargo.lock", "rustfmt.toml", "wit", "components/sdk"] {
             let copied = Command::new("cp").arg("-r").arg(root().join(path)).arg(dir.join(path)).status();
             assert!(copied.expect("cp runs").success(), "{path}");

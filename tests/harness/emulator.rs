@@ -23,7 +23,8 @@ pub struct Emulator {
 impl Emulator {
     pub fn start(project: &str) -> Emulator {
         let dir = scratch_dir("firebase");
-        // Held together, so that they differ, and let go for the emulator.
+        // All are bound at the same time, so that the ports differ, and freed for the
+        // emulator.
         let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
         let [port, hub, logging] = listeners.each_ref().map(|one| one.local_addr().expect("an address").port());
         let config = serde_json::json!({ "emulators": {
@@ -38,14 +39,13 @@ impl Emulator {
 
         let mut command = Command::new(installed(&["node"], "nodejs"));
         command.current_dir(&dir).arg(script).args(["emulators:start", "--only", "auth", "--project", project]);
-        // Its settings and its log go to the scratch directory, and nobody is
-        // asked anything.
+        // Its settings and its log go to the scratch directory; `CI` turns questions off.
         command.env("HOME", &dir).env("CI", "1");
         let log = fs::File::create(dir.join("log")).expect("a log");
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a log")).stderr(log);
         let mut child = spawn(command);
 
-        // It reads half of npm before it listens.
+        // It loads many packages before it listens.
         let until = Instant::now() + 3 * TIMEOUT;
         while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
             let ended = child.try_wait().expect("it can be waited for").is_some();
@@ -69,7 +69,7 @@ fn tools() -> &'static PathBuf {
     static TOOLS: OnceLock<PathBuf> = OnceLock::new();
     TOOLS.get_or_init(|| {
         let dir = root().join("target/firebase");
-        // Written last by npm: what is there is complete.
+        // npm writes this last: if it exists, the installation is complete.
         let (done, script) =
             (dir.join("node_modules/.bin/firebase"), dir.join("node_modules/firebase-tools/lib/bin/firebase.js"));
         if !done.exists() {

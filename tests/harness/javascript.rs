@@ -8,12 +8,12 @@ use std::{
     sync::OnceLock,
 };
 
-/// What it is made of; the versions of the packages are pinned in the first.
-/// (One of them is there because another imports it without naming it.)
+/// Its sources. The first pins the versions of the npm packages, one of which is only
+/// there because another imports it without declaring it.
 const SOURCES: [&str; 4] = ["package.json", "build.mjs", "guest.js", "wit/world.wit"];
 
-/// The component of `tests/fixtures/foreign-js`, built where it is missing or made
-/// of other sources.
+/// The component of `tests/fixtures/foreign-js`, built if it is missing or if its
+/// sources have changed.
 pub fn javascript_guest() -> &'static PathBuf {
     static GUEST: OnceLock<PathBuf> = OnceLock::new();
     GUEST.get_or_init(|| {

@@ -1,7 +1,7 @@
 //! A music school to test in: people, a course, a room, classes and bookings.
 //!
-//! What the API can make is made by it; past classes and bookings are put into
-//! the tables.
+//! They are made by the API where it can; past classes and bookings are inserted
+//! into the tables.
 
 use super::{Answer, Expect, Host, User};
 use chrono::{DateTime, Duration, SecondsFormat, Utc};
@@ -18,7 +18,7 @@ pub struct School<'a> {
     pub course: String,
     /// For 10 people.
     pub room: String,
-    /// All times of a test are counted from here.
+    /// The time that all others are relative to.
     now: DateTime<Utc>,
 }
 
@@ -32,7 +32,7 @@ impl<'a> School<'a> {
         school
     }
 
-    /// A whole number of minutes from the beginning of the test.
+    /// So many minutes after the beginning of the test.
     pub fn time(&self, minutes: i64) -> String {
         (self.now + Duration::minutes(minutes)).to_rfc3339_opts(SecondsFormat::Millis, true)
     }
@@ -55,13 +55,13 @@ impl<'a> School<'a> {
         })
     }
 
-    /// A class of one hour that is to come; returns the schedule.
+    /// A future class of one hour, made by the API; returns the schedule.
     pub async fn class(&self, minutes: i64, changes: Value) -> Value {
         let body = with(&self.class_body(minutes), changes);
         self.admin.api.post("/api/schedules", body).await.expect_data(201).clone()
     }
 
-    /// A class of one hour whenever it may be; returns its id.
+    /// A class of one hour at any time, inserted into the table; returns its id.
     pub async fn class_row(&self, minutes: i64, seats: i64) -> String {
         self.class_at(&self.time(minutes), &self.time(minutes + 60), seats).await
     }
@@ -87,7 +87,7 @@ impl<'a> School<'a> {
         self.host.query_text(statement, &[&self.course, &user.id]).await
     }
 
-    /// Asks for a seat in a class, without a mark.
+    /// Requests a seat in a class for a booking, without marking attendance.
     pub async fn take_seat(&self, schedule: &str, booking: &str) -> Answer {
         let body = json!({ "schedule_id": schedule, "booking_id": booking });
         self.admin.api.post("/api/attendance", body).await
@@ -104,7 +104,7 @@ impl Host {
         self.query_text(statement, &[course, status, name, &email]).await
     }
 
-    /// The one text that a statement returns.
+    /// The single text that a statement returns.
     pub async fn query_text(&self, statement: &'static str, values: &[&str]) -> String {
         let mut query = sqlx::query_scalar(statement);
         for value in values {
@@ -122,7 +122,7 @@ impl Host {
         query.execute(&mut self.sql().await).await.expect("it runs").rows_affected()
     }
 
-    /// What a query finds, each row as an object.
+    /// The rows of a query, each as a JSON object.
     pub async fn rows(&self, query: &str, values: &[&str]) -> Vec<Value> {
         let statement = format!("select to_jsonb(found) from ({query}) as found");
         let mut query = sqlx::query_scalar(sqlx::AssertSqlSafe(statement));
@@ -132,8 +132,7 @@ impl Host {
         query.fetch_all(&mut self.sql().await).await.expect("rows")
     }
 
-    /// The events of one key in the order of sending: channel, component and
-    /// payload.
+    /// The outbox events of a key, oldest first: channel, component and payload.
     pub async fn events(&self, key: &str) -> Vec<Value> {
         let query = "select o.channel, o.component, o.payload from public.outbox o where o.key = $1 order by o.id";
         self.rows(query, &[key]).await
@@ -141,7 +140,7 @@ impl Host {
 }
 
 impl Answer {
-    /// The success envelope with this status; returns `data`.
+    /// It is the API's success envelope with this status; returns `data`.
     #[track_caller]
     pub fn expect_data(&self, status: u16) -> &Value {
         let body = self.expect_status(status);
@@ -151,7 +150,7 @@ impl Answer {
         body.get("data").expect("a success has data")
     }
 
-    /// An acknowledgement; returns `data`.
+    /// It is a 200 whose `data` has a message; returns `data`.
     #[track_caller]
     pub fn expect_acknowledgement(&self) -> &Value {
         let data = self.expect_data(200);
@@ -160,7 +159,7 @@ impl Answer {
         data
     }
 
-    /// A list; returns its items.
+    /// It is a 200 with a page of items under `key`; returns the items.
     #[track_caller]
     pub fn expect_list(&self, key: &str) -> &Vec<Value> {
         let data = self.expect_data(200);
@@ -185,12 +184,12 @@ pub fn id_of(value: &Value) -> String {
     value["id"].as_str().unwrap_or_else(|| panic!("no id: {value}")).to_owned()
 }
 
-/// An id that nothing has.
+/// A new id, which belongs to nothing.
 pub fn unknown_id() -> String {
     Uuid::new_v4().to_string()
 }
 
-/// The object with fields of another put over its own.
+/// The object with the fields of `changes` added or replaced.
 pub fn with(base: &Value, changes: Value) -> Value {
     let mut object = base.as_object().expect("an object").clone();
     object.extend(changes.as_object().expect("an object").clone());
@@ -203,7 +202,7 @@ pub fn without(base: &Value, key: &str) -> Value {
     object.into()
 }
 
-/// `names` are parted by spaces, in any order.
+/// The object has exactly these keys; `names` are separated by spaces.
 #[track_caller]
 pub fn assert_has_keys(value: &Value, names: &str) {
     let object = value.as_object().unwrap_or_else(|| panic!("not an object: {value}"));

@@ -10,21 +10,21 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A runtime for what outlives the single test.
+/// A runtime that outlives the single test.
 fn runtime() -> &'static tokio::runtime::Runtime {
     static RUNTIME: OnceLock<tokio::runtime::Runtime> = OnceLock::new();
     RUNTIME.get_or_init(|| tokio::runtime::Runtime::new().expect("a runtime"))
 }
 
-/// Waits for work of that runtime from a test, which has a runtime of its own.
+/// Runs a future on that runtime and waits for it, also from within another runtime.
 fn wait<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
     let (sender, receiver) = std::sync::mpsc::channel();
     runtime().spawn(async move { sender.send(work.await) });
     receiver.recv().expect("the work is done")
 }
 
-/// The socket directory of the run's cluster: the host's own embedded Postgres,
-/// which is a real one and installs itself where there is none.
+/// The socket directory of the run's Postgres: the host's embedded one, which is
+/// installed where there is none.
 pub fn postgres() -> &'static Path {
     static CLUSTER: OnceLock<Cluster> = OnceLock::new();
     let cluster = CLUSTER.get_or_init(|| {
@@ -65,7 +65,7 @@ impl Redis {
         redis
     }
 
-    /// Starts empty: nothing is kept over a stop.
+    /// Starts the server, which is empty: nothing is persisted.
     pub fn run(&self) {
         let mut command = Command::new(redis_server());
         command.args(["--port", "0", "--save", "", "--appendonly", "no", "--unixsocket"]).arg(&self.socket);
@@ -84,7 +84,7 @@ impl Redis {
         child.wait().expect("reaped");
     }
 
-    /// Alive, but mute.
+    /// Stops the process with SIGSTOP: connections stay open and are not answered.
     pub fn pause(&self) {
         self.signal(nix::sys::signal::Signal::SIGSTOP);
     }
