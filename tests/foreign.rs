@@ -112,12 +112,12 @@ async fn text(response: Response) -> Result<String, axum::Error> {
 }
 
 /// Status and text of an answer that is whole.
-async fn fetch(foreign: &Foreign, path: &str) -> (u16, String) {
+async fn fetch(foreign: &WasiHttp, path: &str) -> (u16, String) {
     let response = ask(foreign, path).await.expect("an answer");
     (response.status().as_u16(), text(response).await.expect("the whole body"))
 }
 
-async fn json_of(foreign: &Foreign, path: &str) -> Value {
+async fn json_of(foreign: &WasiHttp, path: &str) -> Value {
     serde_json::from_str(&fetch(foreign, path).await.1).expect("JSON")
 }
 
@@ -128,7 +128,7 @@ async fn trap(foreign: &WasiHttp, path: &str) -> String {
     }
 }
 
-async fn expect_working(foreign: &Foreign) {
+async fn expect_working(foreign: &WasiHttp) {
     assert_eq!(fetch(foreign, "/hello").await.0, 200);
 }
 
