@@ -101,6 +101,8 @@ impl Timestamp {
 }
 
 impl Date {
+    /// 1970-01-01 as a Julian day.
+    const EPOCH: i64 = 2_440_588;
     /// 0001-01-01.
     const FIRST: Self = Self(-719_162);
     /// 9999-12-31.
@@ -109,15 +111,9 @@ impl Date {
     /// `YYYY-MM-DD`, from year 1 on.
     pub fn parse(text: &str) -> Option<Self> {
         let [year, month, day] = numbers(text, '-', [4, 2, 2])?;
-        let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-        let days_in_month = match month {
-            2 if leap => 29,
-            2 => 28,
-            4 | 6 | 9 | 11 => 30,
-            1..=12 => 31,
-            _ => return None,
-        };
-        (year >= 1 && (1..=days_in_month).contains(&day)).then(|| Self(days_from_civil(year, month, day)))
+        let month = ::time::Month::try_from(u8::try_from(month).ok()?).ok()?;
+        let date = ::time::Date::from_calendar_date(i32::try_from(year).ok()?, month, u8::try_from(day).ok()?).ok()?;
+        (year >= 1).then(|| Self(i64::from(date.to_julian_day()) - Self::EPOCH))
     }
 
     /// The first instant of the day.
@@ -142,33 +138,12 @@ fn numbers<const N: usize>(text: &str, separator: char, widths: [usize; N]) -> O
     parts.next().is_none().then_some(found)
 }
 
-/// Days since 1970-01-01, by Howard Hinnant's `days_from_civil`
-/// (<https://howardhinnant.github.io/date_algorithms.html>).
-fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let era = year.div_euclid(400);
-    let year_of_era = year.rem_euclid(400);
-    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
-}
-
-/// The inverse, `civil_from_days` of the same source.
-fn civil_from_days(days: i64) -> (i64, i64, i64) {
-    let days = days + 719_468;
-    let era = days.div_euclid(146_097);
-    let day_of_era = days.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    (year, month, day_of_year - (153 * shifted + 2) / 5 + 1)
-}
-
 impl fmt::Display for Date {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (year, month, day) = civil_from_days(self.0);
-        write!(f, "{year:04}-{month:02}-{day:02}")
+        // With the feature `large-dates` every timestamp has a day.
+        let day = i32::try_from(self.0 + Self::EPOCH).ok().and_then(|day| ::time::Date::from_julian_day(day).ok());
+        let (year, month, day) = day.unwrap_or(::time::Date::MAX).to_calendar_date();
+        write!(f, "{year:04}-{:02}-{day:02}", u8::from(month))
     }
 }
 
@@ -346,6 +321,12 @@ mod tests {
             let date = Date(days);
             assert_eq!(Date::parse(&date.to_string()), Some(date));
         }
+    }
+
+    #[test]
+    fn every_timestamp_that_a_row_can_hold_is_written() {
+        assert_eq!(Timestamp::from_micros(i64::MAX).to_string(), "294247-01-10T04:00:54.775Z");
+        assert_eq!(Timestamp::from_micros(-210_866_803_200_000_000).to_string(), "-4713-11-24T00:00:00.000Z");
     }
 
     #[test]
