@@ -1,6 +1,10 @@
 //! What the folders promise, read from the sources: who may import whom, and what
 //! stands in one place only. The rules are functions over a path and a text, so
 //! that each can be seen to refuse what it is there for.
+//!
+//! - `contract`: the same for the packages of `wit/`.
+
+mod contract;
 
 use std::{
     fs,

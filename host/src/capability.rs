@@ -22,7 +22,7 @@ use wasmtime::component::Linker;
 
 /// Each module has:
 ///
-/// - `INTERFACES`: what it offers, such as `shema:redis/client@0.1.0`;
+/// - `INTERFACES`: what it offers, such as `shema:redis/commands@0.1.0`;
 /// - `missing_grant(interface, grants)`: what `host.toml` lacks for one of them;
 /// - `Grant`, made by `grant`: what one component holds of it, for all its
 ///   instances and versions;
@@ -86,7 +86,7 @@ macro_rules! capabilities {
         }
 
         /// The capability that an import asks for and the operator has not granted;
-        /// None if all is well. `import`: as in `shema:database/client@0.1.0`.
+        /// None if all is well. `import`: as in `shema:database/sql@0.1.0`.
         pub fn missing_grant(import: &str, grants: &config::Grants) -> Option<&'static str> {
             let interface = import.split('@').next().unwrap_or_default();
             None$(.or_else(|| $module::missing_grant(interface, grants)))+

@@ -4,7 +4,7 @@ pub mod firebase;
 
 use sdk::{
     Code, Email, Error, Result, Role, Text, Timestamp, Verbatim, choice, codes, id, request, row,
-    tokens::{Refusal, Subject},
+    tokens::{Subject, TokenError},
 };
 use serde_json::json;
 use subtle::ConstantTimeEq;
@@ -172,10 +172,10 @@ pub fn user_gone() -> Error {
     Error::new(codes::AUTH_UNAUTHORIZED, "The user no longer exists")
 }
 
-pub fn refused(refusal: Refusal) -> Error {
-    match refusal {
-        Refusal::Expired => Error::new(codes::AUTH_TOKEN_EXPIRED, "The token has expired"),
-        Refusal::Invalid => invalid_token(),
+pub fn refused(error: TokenError) -> Error {
+    match error {
+        TokenError::Expired => Error::new(codes::AUTH_TOKEN_EXPIRED, "The token has expired"),
+        TokenError::Invalid => invalid_token(),
     }
 }
 

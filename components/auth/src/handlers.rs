@@ -14,13 +14,10 @@ use crate::{
 };
 use schemars::JsonSchema;
 use sdk::{
-    Call, Result,
+    Call, Result, Timestamp,
     database::Transaction,
     events::{self, Event},
-    tokens::{
-        TokenPair,
-        sessions::{self, issue},
-    },
+    tokens::{Subject, TokenPair, sessions},
 };
 use serde::Serialize;
 use serde_json::json;
@@ -59,7 +56,7 @@ fn announce(transaction: &Transaction, user: &User) -> Result<()> {
 /// Writes a session for `user` in the transaction that found or made the user.
 fn open_session(transaction: &Transaction, call: &Call, user: User) -> Result<Opened> {
     let session = store::draw_session()?;
-    let pair = issue(&user.subject(&session.id), session.issued_at.seconds(), &[]);
+    let pair = sign(&user.subject(&session.id), session.issued_at, &[]);
     store::insert_session(transaction, &session.id, &user.id, &pair, call.header("user-agent"))?;
     Ok(Opened { session, pair, user })
 }
@@ -71,6 +68,11 @@ fn signed_in(Opened { session, pair, user }: Opened) -> SignedIn {
 }
 
 /// Seconds for which a revoked session's last access token could be good.
+fn sign(subject: &Subject, issued_at: Timestamp, previous_hash: &[u8]) -> TokenPair {
+    // There are no logins from before 1970.
+    sessions::issue(subject, u64::try_from(issued_at.seconds()).unwrap_or_default(), previous_hash)
+}
+
 fn access_lifetime() -> i64 {
     i64::try_from(sessions::access_lifetime()).unwrap_or(i64::MAX)
 }

@@ -2,8 +2,8 @@
 
 pub use crate::bindings::exports::shema::http::handler::{Guest, Request, Response, Route as RouteRow};
 pub use crate::bindings::health::exports::shema::health::check::Guest as HealthGuest;
-pub use crate::bindings::shema::sockets::types::{Connection as RawConnection, Event as RawEvent};
-pub use crate::bindings::sockets::exports::shema::sockets::handler::Guest as SocketsGuest;
+pub use crate::bindings::shema::sockets::socket_types::{Connection as RawConnection, Event as RawEvent};
+pub use crate::bindings::sockets::exports::shema::sockets::connection_handler::Guest as SocketsGuest;
 pub use schemars;
 pub use serde;
 pub use serde_json;

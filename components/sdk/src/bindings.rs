@@ -32,7 +32,7 @@ pub mod sockets {
         with: {
             "shema:http/types@0.1.0": crate::bindings::shema::http::types,
             "shema:sockets/hub@0.1.0": crate::bindings::shema::sockets::hub,
-            "shema:sockets/types@0.1.0": crate::bindings::shema::sockets::types,
+            "shema:sockets/socket-types@0.1.0": crate::bindings::shema::sockets::socket_types,
         },
         pub_export_macro: true,
         default_bindings_module: "sdk::bindings::sockets",

@@ -7,7 +7,7 @@
 //! [`row!`]: crate::row!
 
 use crate::{
-    bindings::shema::database::client,
+    bindings::shema::database::sql,
     error::Result as Answer,
     log,
     row::{FromRow, Row},
@@ -54,12 +54,12 @@ pub fn find<T: Column>(statement: &'static str, params: &[Value]) -> Result<Opti
 /// The number of rows affected.
 pub fn execute(statement: &'static str, params: &[Value]) -> Result<u64, Error> {
     may_trap();
-    client::execute(statement, params)
+    sql::execute(statement, params)
 }
 
-fn query(statement: &'static str, params: &[Value]) -> Result<client::Rows, Error> {
+fn query(statement: &'static str, params: &[Value]) -> Result<sql::Rows, Error> {
     may_trap();
-    client::query(statement, params)
+    sql::query(statement, params)
 }
 
 /// Before each statement and commit, and after each commit: where it matters
@@ -94,10 +94,10 @@ pub fn transaction<T>(mut work: impl FnMut(&Transaction) -> Answer<T>) -> Answer
 }
 
 fn attempt<T>(work: &mut impl FnMut(&Transaction) -> Answer<T>) -> Answer<T> {
-    let open = client::begin()?;
+    let open = sql::begin()?;
     let value = work(&Transaction(()))?;
     may_trap();
-    client::Transaction::commit(open)?;
+    open.commit()?;
     may_trap();
     Ok(value)
 }

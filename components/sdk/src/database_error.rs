@@ -3,7 +3,7 @@
 //! Re-exported by [`database`](crate::database). It stands apart because
 //! [`error`](crate::error) turns it into an answer, which `database` returns.
 
-pub use crate::bindings::shema::database::client::Error;
+pub use crate::bindings::shema::database::sql::Error;
 
 impl Error {
     /// Whether that constraint, index or trigger refused the statement.

@@ -1,10 +1,10 @@
 //! HTTP requests to origins that the operator grants. Responses are as little to be
 //! trusted as requests of clients.
 
-use crate::bindings::shema::http_client::client;
+use crate::bindings::shema::http_client::requests;
 use serde_json::Value;
 
-pub use client::{Error, Response};
+pub use requests::{Error, Response};
 
 /// Sends JSON. A response with an error status is a response, not an error.
 pub fn post_json(url: &str, headers: &[(&str, &str)], body: &Value) -> Result<Response, Error> {
@@ -13,8 +13,8 @@ pub fn post_json(url: &str, headers: &[(&str, &str)], body: &Value) -> Result<Re
 
 /// Sends `application/x-www-form-urlencoded` fields.
 pub fn post_form(url: &str, fields: &[(&str, &str)]) -> Result<Response, Error> {
-    let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
-    post(url, "application/x-www-form-urlencoded", &[], body)
+    let fields: Vec<String> = fields.iter().map(|(key, value)| format!("{}={}", encode(key), encode(value))).collect();
+    post(url, "application/x-www-form-urlencoded", &[], fields.join("&"))
 }
 
 /// Percent-encodes a value that becomes part of a URL.
@@ -25,7 +25,7 @@ pub fn encode(text: &str) -> String {
 fn post(url: &str, content_type: &str, headers: &[(&str, &str)], body: String) -> Result<Response, Error> {
     let given = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     let content_type = ("content-type".to_owned(), content_type.to_owned());
-    client::send(&client::Request {
+    requests::send(&requests::Request {
         method: "POST".into(),
         url: url.into(),
         headers: given.chain([content_type]).collect(),

@@ -11,7 +11,7 @@
 //! component's.
 
 use crate::{
-    bindings::shema::sockets::{hub, types},
+    bindings::shema::sockets::{hub, socket_types as types},
     call::{Principal, QueryString, Role},
     error::{Error, Result, codes},
     log,
@@ -125,19 +125,19 @@ impl Connection {
     }
 
     /// One [`Event::Timer`] after so many milliseconds; 0 takes it back.
-    pub fn set_timer(&self, milliseconds: u32) {
+    pub fn set_timer(&self, milliseconds: u64) {
         hub::set_timer(&self.id, milliseconds);
     }
 
     /// Of frames from the client, in bytes.
-    pub fn set_limit(&self, bytes: u32) {
+    pub fn set_limit(&self, bytes: u64) {
         hub::set_limit(&self.id, bytes);
     }
 
     /// Makes the connection that of the token's user, provided that it is one of
     /// this role. The host ends it when that is not so any more.
     pub fn authenticate(&self, token: &str, role: Role) -> Result<Principal> {
-        let user = hub::authenticate(&self.id, token, role.word()).map_err(|code| Error::refused_token(&code))?;
+        let user = hub::authenticate(&self.id, token, role.word()).map_err(authentication_error)?;
         let user = Principal::new(user)?;
         if user.role == role { Ok(user) } else { Err(Error::refused_token(codes::AUTH_FORBIDDEN.name)) }
     }
@@ -189,9 +189,22 @@ pub fn advance(room: &str, stream: &str, number: u64) {
     hub::advance(room, stream, number);
 }
 
+fn authentication_error(error: hub::AuthenticationError) -> Error {
+    use hub::AuthenticationError as E;
+    Error::refused_token(match error {
+        E::InvalidFormat => codes::AUTH_INVALID_FORMAT.name,
+        E::InvalidToken => codes::AUTH_INVALID_TOKEN.name,
+        E::Expired => codes::AUTH_TOKEN_EXPIRED.name,
+        E::NoUser => codes::AUTH_UNAUTHORIZED.name,
+        E::NoRole => codes::AUTH_NO_ROLE.name,
+        E::Unavailable => codes::DB_CONNECTION_ERROR.name,
+    })
+}
+
 /// Counts one against a rate limit of the operator's file.
 pub fn admit(scope: &str, key: &str) -> Result<()> {
-    hub::admit(scope, key).map_err(|seconds| {
+    hub::admit(scope, key).map_err(|exceeded| {
+        let seconds = exceeded.retry_after_seconds;
         let message = format!("Too many requests; try again in {seconds} seconds.");
         Error::new(codes::RATE_LIMIT_EXCEEDED, message).with(json!({ "retry_after": seconds }))
     })

@@ -3,5 +3,5 @@
 
 pub use crate::bindings::shema::tokens::{
     certificates, passwords, service_account,
-    sessions::{self, Refusal, Subject, TokenPair},
+    sessions::{self, Subject, TokenError, TokenPair},
 };

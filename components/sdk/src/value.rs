@@ -3,7 +3,7 @@
 //! Re-exported by [`database`](crate::database). The types of
 //! [`field`](crate::field) and [`time`](crate::time) convert themselves.
 
-pub use crate::bindings::shema::database::client::Value;
+pub use crate::bindings::shema::database::sql::Value;
 
 /// What a statement can be given.
 pub trait Param {

@@ -12,6 +12,7 @@ use wasmtime_wasi::TrappableError;
 pub struct Transaction;
 
 /// What a host function fails with: an error that the guest gets, or a trap.
+pub type AuthenticationError = TrappableError<hub::AuthenticationError>;
 pub type CallError = TrappableError<calls::Error>;
 pub type CertificateError = TrappableError<certificates::Error>;
 pub type DatabaseError = TrappableError<database::Error>;
@@ -19,7 +20,7 @@ pub type EventError = TrappableError<events::Error>;
 pub type HttpClientError = TrappableError<http_client::Error>;
 pub type RedisError = TrappableError<redis::Error>;
 pub type ServiceAccountError = TrappableError<service_account::Error>;
-pub type SessionError = TrappableError<sessions::Refusal>;
+pub type SessionError = TrappableError<sessions::TokenError>;
 
 mod generated {
     wasmtime::component::bindgen!({
@@ -29,16 +30,17 @@ mod generated {
         exports: { default: async },
         trappable_error_type: {
             "shema:components/calls.error" => super::CallError,
-            "shema:database/client.error" => super::DatabaseError,
+            "shema:database/sql.error" => super::DatabaseError,
             "shema:events/outbox.error" => super::EventError,
-            "shema:http-client/client.error" => super::HttpClientError,
-            "shema:redis/client.error" => super::RedisError,
+            "shema:http-client/requests.error" => super::HttpClientError,
+            "shema:redis/commands.error" => super::RedisError,
+            "shema:sockets/hub.authentication-error" => super::AuthenticationError,
             "shema:tokens/certificates.error" => super::CertificateError,
             "shema:tokens/service-account.error" => super::ServiceAccountError,
-            "shema:tokens/sessions.refusal" => super::SessionError,
+            "shema:tokens/sessions.token-error" => super::SessionError,
         },
         with: {
-            "shema:database/client.transaction": super::Transaction,
+            "shema:database/sql.transaction": super::Transaction,
         },
     });
 }
@@ -52,7 +54,7 @@ mod sockets_generated {
         exports: { default: async },
         with: {
             "shema:http/types": super::generated::shema::http::types,
-            "shema:sockets/types": super::generated::shema::sockets::types,
+            "shema:sockets/socket-types": super::generated::shema::sockets::socket_types,
             "shema:sockets/hub": super::generated::shema::sockets::hub,
         },
     });
@@ -60,9 +62,10 @@ mod sockets_generated {
 
 pub use generated::exports::shema::http::handler::{Request, Response, Route};
 pub use generated::shema::{
-    components::calls, database::client as database, events::outbox as events, http::types as http,
-    http_client::client as http_client, log::log, redis::client as redis, settings::values as settings, sockets::hub,
-    sockets::types as sockets, tokens::certificates, tokens::passwords, tokens::service_account, tokens::sessions,
+    components::calls, database::sql as database, events::outbox as events, http::types as http,
+    http_client::requests as http_client, log::log, redis::commands as redis, settings::values as settings,
+    sockets::hub, sockets::socket_types as sockets, tokens::certificates, tokens::passwords, tokens::service_account,
+    tokens::sessions,
 };
 pub use generated::{Component as Bindings, ComponentIndices as Indices};
 pub use sockets_generated::{Sockets as SocketBindings, SocketsIndices as SocketIndices};

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use wasmtime::component::{HasData, Linker, Resource};
 use wit::Error;
 
-pub const INTERFACES: &[&str] = &["shema:database/client@0.1.0"];
+pub const INTERFACES: &[&str] = &["shema:database/sql@0.1.0"];
 
 /// The host waits this much longer than PostgreSQL's own statement timeout,
 /// which a component can change for its session.
@@ -43,7 +43,7 @@ pub struct Access {
 }
 
 pub fn missing_grant(interface: &str, grants: &config::Grants) -> Option<&'static str> {
-    (interface == "shema:database/client" && grants.database.is_none()).then_some("database = \"ROLE\"")
+    (interface == "shema:database/sql" && grants.database.is_none()).then_some("database = \"ROLE\"")
 }
 
 pub async fn grant(granting: &Granting<'_>) -> anyhow::Result<Grant> {

@@ -4,7 +4,7 @@ use super::{Context, Granting, HasCall, bindings::{HttpClientError, http_client:
 use crate::{config, services::http_client::{Client, self as client}};
 use wasmtime::component::{HasData, Linker};
 
-pub const INTERFACES: &[&str] = &["shema:http-client/client@0.1.0"];
+pub const INTERFACES: &[&str] = &["shema:http-client/requests@0.1.0"];
 
 /// The origins that one component may send requests to.
 #[derive(Clone)]
@@ -22,7 +22,7 @@ impl Grant {
 pub type State = ();
 
 pub fn missing_grant(interface: &str, grants: &config::Grants) -> Option<&'static str> {
-    (interface == "shema:http-client/client" && grants.http.is_empty()).then_some("http = [\"ORIGIN\"]")
+    (interface == "shema:http-client/requests" && grants.http.is_empty()).then_some("http = [\"ORIGIN\"]")
 }
 
 pub async fn grant(granting: &Granting<'_>) -> anyhow::Result<Grant> {

@@ -8,7 +8,7 @@ use std::{
 };
 use wasmtime::component::{HasData, Linker};
 
-pub const INTERFACES: &[&str] = &["shema:redis/client@0.1.0"];
+pub const INTERFACES: &[&str] = &["shema:redis/commands@0.1.0"];
 
 const MAX_TTL_MS: u64 = 31 * 86_400_000;
 const MAX_VALUE_BYTES: usize = 512 << 10;
@@ -34,7 +34,7 @@ impl CallState for State {
 }
 
 pub fn missing_grant(interface: &str, grants: &config::Grants) -> Option<&'static str> {
-    (interface == "shema:redis/client" && grants.redis.is_empty()).then_some("redis = [\"PATTERN\"]")
+    (interface == "shema:redis/commands" && grants.redis.is_empty()).then_some("redis = [\"PATTERN\"]")
 }
 
 pub async fn grant(granting: &Granting<'_>) -> anyhow::Result<Grant> {
@@ -128,10 +128,10 @@ impl wit::Host for View<'_> {
         self.timed(store.delete(&key)).await
     }
 
-    async fn increment(&mut self, key: String, by: i64, ttl_ms: u64) -> Result<i64> {
+    async fn increment(&mut self, key: String, by: i32, ttl_ms: u64) -> Result<i64> {
         self.check_change(&key)?;
         let (store, ttl) = (&self.grant.store, ttl(ttl_ms)?);
-        self.timed(store.increment(&key, by, ttl)).await.map(|counter: redis::Counter| counter.count)
+        self.timed(store.increment(&key, by.into(), ttl)).await.map(|counter: redis::Counter| counter.count)
     }
 
     async fn compare_and_set(

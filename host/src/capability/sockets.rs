@@ -9,22 +9,23 @@ pub mod hub;
 pub mod presence;
 pub mod session_guard;
 
-use super::{CallState, Context, Granting, HasCall, bindings::{http::Principal, hub::self as wit, sockets::{Content, Outgoing, self as types}}, database};
-use crate::{config, services::{database::Pool, patterns, rate_limit::Limiter, redis::Store, tokens::Verifier}};
+use super::{CallState, Context, Granting, HasCall, bindings::{AuthenticationError, http::Principal, hub::self as wit, sockets::{Content, Outgoing, self as types}}, database};
+use crate::{config, services::{database::Pool, patterns, rate_limit::Limiter, redis::Store, tokens::{AuthError, Verifier}}};
 use connection::Hold;
 use hub::{Effect, Hub};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use uuid::Uuid;
 use wasmtime::component::{HasData, Linker};
 
-pub const INTERFACES: &[&str] = &["shema:sockets/hub@0.1.0", "shema:sockets/types@0.1.0"];
+pub const INTERFACES: &[&str] = &["shema:sockets/hub@0.1.0", "shema:sockets/socket-types@0.1.0"];
 
 /// What one call may ask for.
 const MAX_EFFECTS: usize = 25_000;
 const MAX_EFFECT_BYTES: usize = 16 << 20;
 const MAX_STATE_BYTES: usize = 4 << 10;
-const MAX_LIMIT_BYTES: u32 = 1 << 20;
+const MAX_LIMIT_BYTES: usize = 1 << 20;
+const MAX_TIMER_MS: u64 = 86_400_000;
 const MAX_NAME_BYTES: usize = 200;
 
 /// The connections that a component holds, and what it may do with them.
@@ -234,12 +235,12 @@ impl wit::Host for View<'_> {
         self.effects.push(state.len(), || Some(Effect::State(id(&connection)?, state)))
     }
 
-    async fn set_timer(&mut self, connection: String, milliseconds: u32) -> wasmtime::Result<()> {
-        self.effects.push(0, || Some(Effect::Timer(id(&connection)?, milliseconds)))
+    async fn set_timer(&mut self, connection: String, milliseconds: u64) -> wasmtime::Result<()> {
+        self.effects.push(0, || Some(Effect::Timer(id(&connection)?, Duration::from_millis(milliseconds.min(MAX_TIMER_MS)))))
     }
 
-    async fn set_limit(&mut self, connection: String, bytes: u32) -> wasmtime::Result<()> {
-        self.effects.push(0, || Some(Effect::Limit(id(&connection)?, bytes.min(MAX_LIMIT_BYTES))))
+    async fn set_limit(&mut self, connection: String, bytes: u64) -> wasmtime::Result<()> {
+        self.effects.push(0, || Some(Effect::Limit(id(&connection)?, usize::try_from(bytes).unwrap_or(usize::MAX).min(MAX_LIMIT_BYTES))))
     }
 
     async fn authenticate(
@@ -247,22 +248,20 @@ impl wit::Host for View<'_> {
         connection: String,
         token: String,
         role: String,
-    ) -> wasmtime::Result<Result<Principal, String>> {
+    ) -> Result<Principal, AuthenticationError> {
         self.database.release();
         let header = format!("Bearer {token}");
-        let verified = match self.grant.verifier.verify(Some(header.as_bytes())).await {
-            Ok(verified) => verified,
-            Err(refused) => return Ok(Err(refused.code().to_owned())),
-        };
+        let user = self.grant.verifier.verify(Some(header.as_bytes())).await.map_err(authentication_error)?;
         let found = id(&connection).and_then(|id| self.grant.hub.find(self.component, id));
         if let Some(connection) = found {
-            connection.bind(&verified, role);
+            connection.bind(&user, role);
         }
-        Ok(Ok(verified.principal.into()))
+        Ok(user.principal.into())
     }
 
-    async fn admit(&mut self, scope: String, key: String) -> wasmtime::Result<Result<(), u64>> {
-        Ok(self.grant.limiter.count(&scope, &key).await)
+    async fn admit(&mut self, scope: String, key: String) -> wasmtime::Result<Result<(), wit::RateLimitExceeded>> {
+        let counted = self.grant.limiter.count(&scope, &key).await;
+        Ok(counted.map_err(|retry_after_seconds| wit::RateLimitExceeded { retry_after_seconds }))
     }
 
     async fn publish(&mut self, channel: String, payload: String) -> wasmtime::Result<()> {
@@ -284,5 +283,24 @@ impl wit::Host for View<'_> {
                 Ok(rooms)
             }
         }
+    }
+
+    fn convert_authentication_error(
+        &mut self,
+        error: AuthenticationError,
+    ) -> wasmtime::Result<wit::AuthenticationError> {
+        error.downcast()
+    }
+}
+
+fn authentication_error(error: AuthError) -> wit::AuthenticationError {
+    use wit::AuthenticationError as E;
+    match error {
+        AuthError::Missing | AuthError::Format => E::InvalidFormat,
+        AuthError::Invalid | AuthError::ServiceMissing | AuthError::ServiceInvalid => E::InvalidToken,
+        AuthError::Expired => E::Expired,
+        AuthError::Unauthorized => E::NoUser,
+        AuthError::NoRole => E::NoRole,
+        AuthError::Unavailable => E::Unavailable,
     }
 }

@@ -2,7 +2,7 @@
 //! work is done in `services/tokens`, which has the keys; here its types become
 //! those of the contract.
 
-use super::{Context, Granting, HasCall, bindings::{CertificateError, ServiceAccountError, SessionError, certificates as certificates_wit, http::Principal, passwords as passwords_wit, service_account as service_account_wit, sessions::{PresentedToken, RefreshClaims, Refusal, Subject, TokenPair, self as sessions_wit}}, database, http_client};
+use super::{Context, Granting, HasCall, bindings::{CertificateError, ServiceAccountError, SessionError, certificates as certificates_wit, http::Principal, passwords as passwords_wit, service_account as service_account_wit, sessions::{PresentedToken, RefreshClaims, Subject, TokenPair, self as sessions_wit}}, database, http_client};
 use crate::{config, services::tokens::{self, Signer, TokenError, certificates::{self, Certificates}, passwords, service_account::ServiceAccount}};
 use std::sync::Arc;
 use wasmtime::component::{HasData, Linker};
@@ -69,10 +69,10 @@ fn view<T: HasCall>(state: &mut T) -> View<'_> {
 }
 
 impl sessions_wit::Host for View<'_> {
-    async fn issue(&mut self, subject: Subject, issued_at: i64, previous_hash: Vec<u8>) -> wasmtime::Result<TokenPair> {
+    async fn issue(&mut self, subject: Subject, issued_at: u64, previous_hash: Vec<u8>) -> wasmtime::Result<TokenPair> {
         let Subject { user_id, email, role, session_id } = subject;
         let subject = tokens::Subject { user_id, email, role, session_id };
-        let pair = self.grant.signer.issue(&subject, issued_at, &previous_hash).map_err(wasmtime::Error::new)?;
+        let pair = self.grant.signer.issue(&subject, i64::try_from(issued_at).unwrap_or(i64::MAX), &previous_hash).map_err(wasmtime::Error::new)?;
         let tokens::TokenPair { access_token, refresh_token, refresh_hash, refresh_expires_at } = pair;
         Ok(TokenPair { access_token, refresh_token, refresh_hash, refresh_expires_at })
     }
@@ -80,8 +80,8 @@ impl sessions_wit::Host for View<'_> {
     async fn read_refresh(&mut self, token: String) -> Result<RefreshClaims, SessionError> {
         match self.grant.signer.read_refresh(&token) {
             Ok(tokens::RefreshClaims { user_id, session_id, hash }) => Ok(RefreshClaims { user_id, session_id, hash }),
-            Err(TokenError::Expired) => Err(Refusal::Expired.into()),
-            Err(TokenError::Invalid) => Err(Refusal::Invalid.into()),
+            Err(TokenError::Expired) => Err(sessions_wit::TokenError::Expired.into()),
+            Err(TokenError::Invalid) => Err(sessions_wit::TokenError::Invalid.into()),
         }
     }
 
@@ -94,7 +94,7 @@ impl sessions_wit::Host for View<'_> {
         Ok(self.grant.signer.access_lifetime().as_secs())
     }
 
-    fn convert_refusal(&mut self, error: SessionError) -> wasmtime::Result<Refusal> {
+    fn convert_token_error(&mut self, error: SessionError) -> wasmtime::Result<sessions_wit::TokenError> {
         error.downcast()
     }
 }

@@ -29,7 +29,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 const MAX_TABLE_ELEMENTS: usize = 50_000;
 
 /// Optional exports.
-const SOCKETS: &str = "shema:sockets/handler@0.1.0";
+const SOCKETS: &str = "shema:sockets/connection-handler@0.1.0";
 const HEALTH: &str = "shema:health/check@0.1.0";
 
 /// The store's data: the view of one call on the capabilities, and closed WASI.
@@ -115,7 +115,7 @@ impl Instance {
     pub async fn endpoints(&mut self) -> Result<Vec<Endpoint>, Failure> {
         self.store.data_mut().deadline = Instant::now() + PROBE_DEADLINE;
         let Some(sockets) = &self.sockets else { return Ok(Vec::new()) };
-        let endpoints = sockets.shema_sockets_handler().call_endpoints(&mut self.store);
+        let endpoints = sockets.shema_sockets_connection_handler().call_endpoints(&mut self.store);
         let endpoints = tokio::time::timeout(PROBE_DEADLINE, endpoints).await;
         self.outcome(endpoints, PROBE_DEADLINE)
     }
@@ -155,7 +155,7 @@ impl Instance {
             return answer.map(Outcome::Response);
         }
         let Some(sockets) = &self.sockets else { return Err(wasmtime::format_err!("it holds no connections")) };
-        let sockets = sockets.shema_sockets_handler();
+        let sockets = sockets.shema_sockets_connection_handler();
         match invocation {
             Invocation::Request(_) => (),
             Invocation::Socket(connection, event) => sockets.call_handle(store, connection, event).await?,

@@ -47,7 +47,7 @@ pub struct Version {
     pub mounts: Vec<String>,
     /// Stands for what the operator's file said of it when it was loaded.
     pub config: String,
-    /// The capabilities that it imports, as in `shema:database/client@0.1.0`.
+    /// The capabilities that it imports, as in `shema:database/sql@0.1.0`.
     pub imports: Vec<String>,
     pub description: Description,
     pub stats: Arc<Stats>,

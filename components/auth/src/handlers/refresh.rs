@@ -1,6 +1,6 @@
 //! AUTH-4: a new pair of tokens for a refresh token.
 
-use super::access_lifetime;
+use super::{access_lifetime, sign};
 use crate::{
     domain::{self, SessionId, UserId, Verdict},
     store,
@@ -13,7 +13,7 @@ use sdk::{
     request,
     tokens::{
         TokenPair,
-        sessions::{self, RefreshClaims, issue},
+        sessions::{self, RefreshClaims},
     },
 };
 use serde::Serialize;
@@ -82,12 +82,12 @@ fn exchange(
             Outcome::Refused { revoked: true }
         }
         Verdict::Current => {
-            let pair = issue(&user.subject(session_id), session.now.seconds(), &claims.hash);
+            let pair = sign(&user.subject(session_id), session.now, &claims.hash);
             store::rotate_session(transaction, session_id, &pair, session.now)?;
             Outcome::Rotated(pair, session.now)
         }
         Verdict::Repeated { issued_at } => {
-            let pair = issue(&user.subject(session_id), issued_at.seconds(), &claims.hash);
+            let pair = sign(&user.subject(session_id), issued_at, &claims.hash);
             // Another pair comes out if the user's email has changed since;
             // that pair was never stored, and would be taken for reuse later.
             if pair.refresh_hash == session.token_hash {

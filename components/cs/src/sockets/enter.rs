@@ -35,7 +35,7 @@ use serde_json::{Map, Value, json};
 /// Of a frame after the first.
 pub const MAX_FRAME_BYTES: u32 = 16 << 10;
 /// Milliseconds in which a client has to authenticate.
-const AUTH_TIMEOUT: u32 = 10_000;
+const AUTH_TIMEOUT: u64 = 10_000;
 
 pub fn authenticate_opening(connection: &Connection, opening: &Opening) {
     match credential::of_opening(opening, connection.caller.is_some(), !settings::token_required()) {
@@ -174,7 +174,7 @@ fn admit_admin(connection: &Connection, user: &Principal, after: Option<&SeenOf>
 
 fn welcome(connection: &Connection, who: Who, data: &Value, answers: Option<&str>) -> Result<()> {
     connection.set_timer(0);
-    connection.set_limit(MAX_FRAME_BYTES);
+    connection.set_limit(MAX_FRAME_BYTES.into());
     connection.set_state(&State { who: Some(who), ..State::default() })?;
     connection.send(&rooms::frame("connected", data, answers));
     Ok(())

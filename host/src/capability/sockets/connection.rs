@@ -181,13 +181,13 @@ impl Connection {
         self.inner().state = state;
     }
 
-    pub fn set_limit(&self, bytes: u32) {
-        self.inner().limit = bytes as usize;
+    pub fn set_limit(&self, bytes: usize) {
+        self.inner().limit = bytes;
     }
 
-    pub fn set_timer(&self, milliseconds: u32) {
-        let end = Instant::now() + Duration::from_millis(milliseconds.into());
-        self.inner().timer = (milliseconds > 0).then_some(end);
+    /// Zero takes the timer back.
+    pub fn set_timer(&self, duration: Duration) {
+        self.inner().timer = (!duration.is_zero()).then(|| Instant::now() + duration);
         self.wake.notify_one();
     }
 

@@ -28,8 +28,8 @@ pub enum Effect {
     CatchUp(Uuid, String, u64),
     Mute(Uuid, String, bool),
     State(Uuid, Vec<u8>),
-    Timer(Uuid, u32),
-    Limit(Uuid, u32),
+    Timer(Uuid, Duration),
+    Limit(Uuid, usize),
 }
 
 /// A room belongs to a component: no other can look into it.
@@ -231,9 +231,9 @@ impl Hub {
                         connection.set_state(state);
                     }
                 }
-                Effect::Timer(id, milliseconds) => {
+                Effect::Timer(id, duration) => {
                     if let Some(connection) = of(id) {
-                        connection.set_timer(milliseconds);
+                        connection.set_timer(duration);
                     }
                 }
                 Effect::Limit(id, bytes) => {
