@@ -37,7 +37,6 @@ async fn unknown_paths_and_wrong_methods_have_the_envelope() {
     let error = unknown.expect_error(404, "ROUTE_NOT_FOUND");
     assert_eq!((error["path"].as_str(), error["method"].as_str()), (Some("/api/nothing/here"), Some("GET")));
     assert_eq!(unknown.header("x-shema-component"), "");
-    api.get("/").await.expect_error(404, "ROUTE_NOT_FOUND");
     api.get("/api/coursesx").await.expect_error(404, "ROUTE_NOT_FOUND");
     api.get("/api/courses//").await.expect_status(200);
     api.get("/api//courses").await.expect_error(404, "ROUTE_NOT_FOUND");
@@ -50,6 +49,22 @@ async fn unknown_paths_and_wrong_methods_have_the_envelope() {
     trace.expect_error(405, "METHOD_NOT_ALLOWED");
     let head = api.send(Method::HEAD, "/api/courses", None).await;
     assert_eq!((head.status, head.text.as_str()), (200, ""));
+}
+
+#[tokio::test]
+async fn in_development_a_page_tells_where_to_go() {
+    let page = shared().api().get("/").await;
+    assert_eq!((page.status, page.header("content-type")), (200, "text/html; charset=utf-8"));
+    assert!(page.header("content-security-policy").starts_with("default-src 'none'; style-src 'sha256-"));
+    let console = format!("href=\"{}/\"", shared().control);
+    for part in ["/api/docs", "/chat-demo", &console, "cargo run -- new greeting", "<td>course<td>/api/attendance, "] {
+        assert!(page.text.contains(part), "{part} is not in {}", page.text);
+    }
+    let links = page.text.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next());
+    for path in links.filter(|link| link.starts_with('/')) {
+        assert_eq!(shared().api().get(path).await.status, 200, "{path}");
+    }
+    Host::start(production()).api().get("/").await.expect_error(404, "ROUTE_NOT_FOUND");
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use crate::{
     embedded::Cluster,
     gateway::{
         control,
-        http::Gateway,
+        http::{Gateway, PublicListener},
         listener,
         schedule::{self, Scheduled},
         sockets::channel,
@@ -261,8 +261,11 @@ async fn listen(serving: Serving<'_>, ready: impl FnOnce(Access) + Send, stop: &
         shared,
         Arc::clone(&deployer),
         stop.clone(),
-        public_at.port(),
-        listener::max_sockets(),
+        PublicListener {
+            port: public_at.port(),
+            max_sockets: listener::max_sockets(),
+            home: welcome::page(config, control_at)?,
+        },
     )?);
     let address = deploy::Address { public: format!("http://{public_at}"), control: format!("http://{control_at}") };
     // Connections wait in the queue of the sockets until this host has missed

@@ -2,6 +2,10 @@
 //! `[welcome]` of the operator's file has it: on the terminal, and in development
 //! on a page at `/`. Beside it the data of `--demo`.
 
+mod page;
+
+pub use page::page;
+
 use crate::{
     config::{self, Config},
     services::{Services, tokens::passwords},

@@ -68,6 +68,8 @@ pub struct Gateway {
     stop: CancellationToken,
     aggregates: Aggregates,
     documents: Documents,
+    /// HTML at `/` and its content security policy.
+    home: Option<(Bytes, HeaderValue)>,
     deployer: Arc<Deployer>,
     fence: Arc<Fence>,
     cors: Cors,
@@ -80,6 +82,15 @@ pub struct Gateway {
     control_token: String,
 }
 
+/// What the gateway has to know of the listener that it answers on.
+pub struct PublicListener {
+    pub port: u16,
+    /// WebSockets at a time.
+    pub max_sockets: usize,
+    /// HTML at `/` and its content security policy; None: there is no such page.
+    pub home: Option<(Bytes, HeaderValue)>,
+}
+
 impl Gateway {
     pub fn new(
         config: &Config,
@@ -87,14 +98,13 @@ impl Gateway {
         shared: &Shared,
         deployer: Arc<Deployer>,
         stop: CancellationToken,
-        port: u16,
-        max_sockets: usize,
+        listener: PublicListener,
     ) -> anyhow::Result<Gateway> {
         Ok(Gateway {
             registry,
             limiter: Arc::clone(&shared.services.limiter),
             timing: Timing { heartbeat: config.heartbeat, timeout: config.socket_timeout },
-            max_sockets,
+            max_sockets: listener.max_sockets,
             stop,
             services: Arc::clone(&shared.services),
             hub: Arc::clone(&shared.hub),
@@ -103,11 +113,12 @@ impl Gateway {
             cors: Cors::new(&config.allowed_origins, config.profile == Profile::Development),
             trusted_proxies: config.trusted_proxies.clone(),
             profile: config.profile.name(),
-            port,
+            port: listener.port,
             started: Instant::now(),
             control_token: config.secrets.control.clone(),
             aggregates: Aggregates::new(config.aggregates.clone())?,
             documents: Documents::new()?,
+            home: listener.home,
         })
     }
 
@@ -257,6 +268,15 @@ fn behind() -> ErrorResponse {
 fn json(value: &serde_json::Value) -> Response {
     let mut response = Response::new(Body::from(value.to_string()));
     response.headers_mut().insert(header::CONTENT_TYPE, dispatch::JSON);
+    response
+}
+
+/// 200 with HTML, which may load what the content security policy names.
+fn page(html: Bytes, policy: HeaderValue) -> Response {
+    let mut response = Response::new(Body::from(html));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    headers.insert(header::CONTENT_SECURITY_POLICY, policy);
     response
 }
 

@@ -65,22 +65,15 @@ impl Gateway {
             self.documents.built.store(Some(Arc::clone(&built)));
             built
         });
-        respond(built.1.clone(), dispatch::JSON)
+        let mut response = Response::new(Body::from(built.1.clone()));
+        response.headers_mut().insert(header::CONTENT_TYPE, dispatch::JSON);
+        response
     }
 
     /// `GET /api/docs`.
     pub(super) fn docs(&self) -> Response {
-        let html = HeaderValue::from_static("text/html; charset=utf-8");
-        let mut response = respond(self.documents.page.clone(), html);
-        response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, self.documents.policy.clone());
-        response
+        super::page(self.documents.page.clone(), self.documents.policy.clone())
     }
-}
-
-fn respond(body: Bytes, kind: HeaderValue) -> Response {
-    let mut response = Response::new(Body::from(body));
-    response.headers_mut().insert(header::CONTENT_TYPE, kind);
-    response
 }
 
 fn document(live: &[Arc<Version>], gateway: &Gateway) -> Value {

@@ -15,6 +15,8 @@ pub const SERVICES: &str = "/services";
 pub const SERVICES_HEALTH: &str = "/services/health";
 pub const OPENAPI: &str = "/api/openapi.json";
 pub const DOCS: &str = "/api/docs";
+/// In development only; what it shows is made above this floor.
+const HOME: &str = "/";
 
 /// For each component, and for PostgreSQL.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -27,12 +29,16 @@ impl Gateway {
         path: &str,
         line: &mut Line,
     ) -> Option<Result<Response, ErrorResponse>> {
-        if ![HEALTH, SERVICES, SERVICES_HEALTH, OPENAPI, DOCS].contains(&path) {
+        let home = self.home.as_ref().filter(|_| path == HOME);
+        if home.is_none() && ![HEALTH, SERVICES, SERVICES_HEALTH, OPENAPI, DOCS].contains(&path) {
             return None;
         }
         line.route = Some(path.to_owned());
         if ![Method::GET, Method::HEAD].contains(&parts.method) {
             return Some(Err(dispatch::wrong_method(&[RouteMethod::Get])));
+        }
+        if let Some((html, policy)) = home {
+            return Some(Ok(super::page(html.clone(), policy.clone())));
         }
         Some(Ok(match path {
             HEALTH => self.health(),
