@@ -2,8 +2,9 @@
 -- written once, so that a statement says only which rows it wants.
 --
 --   * A view runs with the rights of its owner, who owns the tables. A component
---     gets the view instead of the tables of others that it joins, and sees of
---     them what its answers show. At the end stand the rights that this replaces.
+--     needs the view alone, not the tables of others that it joins. Rights on
+--     those stay as 0007_grants.sql has them: the version to which one may roll
+--     back still reads them.
 --   * None aggregates, sorts or removes duplicates, so PostgreSQL plans a
 --     statement as if the view's joins stood in it.
 --   * schedule_details left-joins users and rooms although a foreign key says
@@ -212,14 +213,3 @@ join public.users u on u.id = p.user_id
 where u.role = 'instructor' and u.deleted_at is null;
 
 grant select on public.instructor_details to shema_admin;
-
-
--- Names of people, and what courses are like, now come through the views alone.
--- A version of course or booking from before these views still reads the tables
--- and is refused from here on: deploy the new ones with this migration, and do
--- not roll back past it.
-revoke select (full_name) on public.users from shema_course;
-revoke select (applicant_full_name) on booking.bookings from shema_course;
-
-revoke select on course.courses from shema_booking;
-grant select (id, is_active) on course.courses to shema_booking;
