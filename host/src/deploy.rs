@@ -36,7 +36,7 @@ mod table;
 pub use error::Error;
 pub use fence::Fence;
 pub use node::Address;
-pub use request::{Difference, Outcome, Request, millis};
+pub use request::{Change, Difference, Outcome, Request, millis};
 pub use table::{Actor, Artifact, Node};
 
 use crate::{
@@ -163,8 +163,8 @@ impl Deployer {
         };
         if !existed {
             let details = Map::from_iter([
-                ("check_ms".to_owned(), millis(timing.check)),
-                ("compile_ms".to_owned(), millis(timing.compile)),
+                ("check_ms".to_owned(), millis(timing.check).into()),
+                ("compile_ms".to_owned(), millis(timing.compile).into()),
                 ("actor".to_owned(), request.actor.name.clone().into()),
             ]);
             let message = format!("{name}@{id} was deployed and has passed all checks.");

@@ -4,8 +4,8 @@ use hmac::{Hmac, Mac, digest::KeyInit};
 use sha2::{Digest, Sha256};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Chooses the implementation of TLS. Both `ring` and `aws-lc-rs` are compiled
-/// in, and rustls panics unless one is chosen.
+/// Chooses the cryptography behind TLS: rustls has no default of its own and
+/// panics without one.
 pub fn install_tls_provider() {
     // An error means that one has been chosen before, which is as good.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();

@@ -12,7 +12,7 @@ use wasmtime::component::{HasData, Linker};
 
 pub const INTERFACES: &[&str] = &["shema:components/calls@0.1.0", "shema:http/types@0.1.0"];
 
-/// Deeper ones are a loop, as a rule.
+/// Deeper nesting is usually a loop.
 const MAX_DEPTH: u8 = 4;
 
 /// Runs calls from inside the host; the floor above implements it.

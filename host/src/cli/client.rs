@@ -6,12 +6,12 @@
 
 pub mod print;
 
-use crate::{config::Access, services::crypto};
+use crate::{config::Access, deploy::Change, services::crypto};
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Method, Response, StatusCode, header};
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::time::Duration;
 
@@ -39,31 +39,6 @@ pub struct Upload {
     pub mounts: Vec<String>,
     /// Base64.
     pub signature: Option<String>,
-}
-
-/// What the host answers to each change.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Change {
-    pub component: String,
-    pub version: String,
-    pub state: String,
-    pub check_ms: Option<f64>,
-    pub compile_ms: Option<f64>,
-    pub swap_us: Option<f64>,
-    pub unchanged: bool,
-    pub message: String,
-    pub capabilities: Difference,
-    pub routes: Difference,
-    pub nodes: u64,
-}
-
-/// Against the version that was live before.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Difference {
-    pub added: Vec<String>,
-    pub removed: Vec<String>,
 }
 
 impl Client {

@@ -8,13 +8,14 @@
 mod watch;
 
 use super::client::{
-    Change, Client, Upload,
+    Client, Upload,
     print::{Paint, microseconds, milliseconds},
 };
 use crate::{
     app::App,
     builder::{Checkout, QUICK_OUTPUT},
     config::{Access, Config},
+    deploy::Change,
 };
 use anyhow::{Context, Result};
 use std::{
@@ -116,9 +117,9 @@ impl Workbench {
         if change.unchanged {
             parts.push(self.paint.dim("unchanged"));
         } else {
-            parts.extend(change.check_ms.map(|ms| format!("checked {}", milliseconds(ms))));
-            parts.extend(change.compile_ms.map(|ms| format!("compiled {}", milliseconds(ms))));
-            let time = change.swap_us.map(microseconds).unwrap_or_default();
+            parts.push(format!("checked {}", milliseconds(change.check_ms)));
+            parts.push(format!("compiled {}", milliseconds(change.compile_ms)));
+            let time = microseconds(change.swap_us);
             parts.push(self.paint.state(&change.state, format!("{} in {time}", change.state)));
         }
         parts.push(self.paint.dim(format!("{}@{}", change.component, change.version)));

@@ -1,10 +1,11 @@
 //! The commands that ask a running host.
 
 use super::client::{
-    Change, Client, Upload,
+    Client, Upload,
     print::{self, Paint, Progress},
     segment,
 };
+use crate::deploy::Change;
 use anyhow::{Context, Result, ensure};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use clap::{Args, value_parser};

@@ -2,7 +2,7 @@
 
 use super::table::Actor;
 use crate::runtime::{Version, gate::Timing, version_id::VersionId};
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// What a deploy asks for.
@@ -49,8 +49,44 @@ pub struct Outcome {
     pub nodes: usize,
 }
 
+/// The same as the control API answers it and the commands read it.
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Change {
+    pub component: String,
+    pub version: String,
+    pub state: String,
+    pub check_ms: f64,
+    pub compile_ms: f64,
+    pub swap_us: f64,
+    pub unchanged: bool,
+    pub message: String,
+    pub capabilities: Difference,
+    pub routes: Difference,
+    pub nodes: usize,
+}
+
+impl From<Outcome> for Change {
+    fn from(outcome: Outcome) -> Change {
+        Change {
+            component: outcome.component,
+            version: outcome.version.to_string(),
+            state: outcome.state.to_owned(),
+            check_ms: millis(outcome.timing.check),
+            compile_ms: millis(outcome.timing.compile),
+            swap_us: rounded(outcome.swap.as_secs_f64() * 1e6),
+            unchanged: outcome.unchanged,
+            message: outcome.message,
+            capabilities: outcome.capabilities,
+            routes: outcome.routes,
+            nodes: outcome.nodes,
+        }
+    }
+}
+
 /// Against the version that was live before.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
 pub struct Difference {
     pub added: Vec<String>,
     pub removed: Vec<String>,
@@ -88,6 +124,11 @@ impl Outcome {
     }
 }
 
-pub fn millis(duration: Duration) -> Value {
-    json!((duration.as_secs_f64() * 1e6).round() / 1000.0)
+pub fn millis(duration: Duration) -> f64 {
+    rounded(duration.as_secs_f64() * 1e3)
+}
+
+/// To three decimals.
+fn rounded(number: f64) -> f64 {
+    (number * 1e3).round() / 1e3
 }

@@ -94,7 +94,7 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
-            // What ends a connection early is the client's affair.
+            // An error here is a client that went away.
             let _ = connection.await;
         });
     }
@@ -116,7 +116,7 @@ async fn accept(
             Some((stream, peer.ip(), permit))
         }
         Err(error) => {
-            // Out of files, as a rule: the next try may be luckier, but not at once.
+            // Usually no free file descriptor, of which there may be one in a moment.
             tracing::warn!(%error, "cannot accept a connection");
             tokio::time::sleep(ACCEPT_PAUSE).await;
             None

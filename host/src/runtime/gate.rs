@@ -219,8 +219,8 @@ fn probe_failed(why: String) -> Error {
     reject("PROBE_FAILED", message, json!({ "reason": why }))
 }
 
-/// Tells the ways in which bytes are no component apart, before anything is
-/// spent on them.
+/// Says what the bytes are if they are no component, before anything is spent on
+/// them.
 fn check_preamble(wasm: &[u8], max_bytes: usize) -> Result<(), Error> {
     if wasm.len() > max_bytes {
         return Err(too_large(max_bytes));

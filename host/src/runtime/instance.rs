@@ -180,14 +180,14 @@ impl Instance {
         self.calls < limits.reuse && self.store.data().memory.bytes <= limits.recycle_above_mib << 20
     }
 
-    /// The guest's last words, a panic message as a rule, for the log.
+    /// With the end of what the guest wrote to stderr, usually a panic message.
     fn trap(&self, error: &wasmtime::Error) -> Failure {
         Failure::Trap(format!("{error:#} {}", self.store.data().stderr.take()))
     }
 }
 
-/// The component's own word on its health, in an instance that serves nothing
-/// else; well if it gives none.
+/// What the component says of its health, asked in an instance that serves nothing
+/// else; healthy if it exports no check.
 pub async fn check_health(
     engine: &Engine,
     prepared: &Prepared,

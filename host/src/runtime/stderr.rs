@@ -1,5 +1,5 @@
-//! The last words of a guest: what it wrote to stderr, a panic message as a
-//! rule, kept for the log of a trap.
+//! The end of what a guest wrote to stderr, usually a panic message, kept for the
+//! log of a trap.
 
 use std::{
     collections::VecDeque,

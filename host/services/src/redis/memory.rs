@@ -25,7 +25,7 @@ pub struct Memory {
     published: broadcast::Sender<(String, Vec<u8>)>,
 }
 
-/// Each entry knows its own end.
+/// Each entry has its own time to live.
 struct OwnEnd;
 
 impl Expiry<String, Entry> for OwnEnd {

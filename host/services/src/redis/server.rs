@@ -16,10 +16,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const COMMAND_TIMEOUT: Duration = Duration::from_millis(250);
 const BACK_OFF: Duration = Duration::from_millis(100);
 const MAX_BACK_OFF: Duration = Duration::from_secs(3);
-/// Finds out about a dead peer when there is no traffic that would.
+/// Finds a dead peer while there is no traffic that would.
 const PING_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Sums, and gives a new key its end; returns the sum and the milliseconds left.
+/// Adds, and gives a new key its time to live; returns the sum and the milliseconds
+/// left.
 static INCREMENT: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         "local n = redis.call('incrby', KEYS[1], ARGV[1])

@@ -35,7 +35,8 @@ pub struct Connection {
     /// The endpoint's path.
     pub path: String,
     pub client: IpAddr,
-    /// What the client is told when no version of the component can say it.
+    /// The frame that tells the client of a failed call, should no version be live
+    /// that names one.
     pub failure: String,
     inner: Mutex<Inner>,
     /// Wakes the connection's task: there is something in `inner` for it.
@@ -43,7 +44,7 @@ pub struct Connection {
 }
 
 struct Inner {
-    /// What waits for the client. Without memory while nothing does.
+    /// Frames that wait for the client. Holds no memory while it is empty.
     queue: VecDeque<Message>,
     caller: Caller,
     bound: Option<Bound>,
@@ -58,7 +59,7 @@ struct Inner {
     kept: Vec<Frame>,
     limit: usize,
     timer: Option<Instant>,
-    /// A call failed that had let it into a room.
+    /// The call that let the connection into a room has failed.
     join_aborted: bool,
     close: Option<(u16, String)>,
 }
@@ -79,7 +80,7 @@ impl Drop for Hold {
     }
 }
 
-/// The token that a connection lives by.
+/// The token whose end ends the connection.
 #[derive(Clone, Debug)]
 pub struct Bound {
     pub user_id: Uuid,
@@ -164,7 +165,7 @@ impl Connection {
         self.inner().rooms.retain(|other| other != room);
     }
 
-    /// From here on the connection is this user's, who has to have this role.
+    /// Makes the connection this user's, for as long as the user has this role.
     pub fn bind(&self, user: &User, role: String) {
         let id = |text: &str| Uuid::parse_str(text).ok();
         let (Some(user_id), Some(session_id)) = (id(&user.principal.user_id), id(&user.principal.session_id)) else {
@@ -191,20 +192,20 @@ impl Connection {
         self.wake.notify_one();
     }
 
-    /// True if the timer's time is over; it is gone then.
+    /// True if the timer has run out, which removes it.
     pub fn take_timer(&self) -> bool {
         self.inner().timer.take_if(|end| *end <= Instant::now()).is_some()
     }
 
-    /// What stands in the queue is still sent. The first close decides.
+    /// Frames in the queue are still sent. Of several closes the first counts.
     pub fn close(&self, code: u16, reason: &str) {
         let reason = &reason[..reason.floor_char_boundary(MAX_REASON_BYTES)];
         self.inner().close.get_or_insert((code, reason.to_owned()));
         self.wake.notify_one();
     }
 
-    /// Nothing more of what is broadcast is for this connection: it is in a room
-    /// only because of a call that has failed, and has to end.
+    /// The connection is in a room only because of a call that has failed: it gets
+    /// no more broadcasts, and has to end.
     pub fn abort_join(&self) {
         self.inner().join_aborted = true;
         self.wake.notify_one();
@@ -248,7 +249,7 @@ impl Connection {
         self.wake.notify_one();
     }
 
-    /// For this connection alone: with a number, it is what was missing.
+    /// For this connection alone. A frame with a number fills a gap.
     pub fn send(&self, frame: &Frame) {
         self.deliver(frame, true);
     }

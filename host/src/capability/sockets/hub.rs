@@ -89,7 +89,7 @@ impl Hub {
         self.channels.subscribe()
     }
 
-    /// Takes a connection out of everything.
+    /// Removes a connection from the hub and from its rooms.
     pub fn remove(&self, connection: &Connection) {
         self.connections.write().unwrap_or_else(PoisonError::into_inner).remove(&connection.id);
         for room in connection.rooms() {
@@ -105,14 +105,14 @@ impl Hub {
         self.connections.read().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    /// Waits until all connections have said goodbye.
+    /// Waits until all connections are closed.
     pub async fn drained(&self) {
         while self.count() > 0 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 
-    /// Of this component, and still there.
+    /// The open connection of this id, if it is one of this component's.
     pub fn find(&self, component: &str, id: Uuid) -> Option<Arc<Connection>> {
         let connections = self.connections.read().unwrap_or_else(PoisonError::into_inner);
         connections.get(&id).filter(|connection| connection.component == component).cloned()
@@ -173,14 +173,14 @@ impl Hub {
         self.seen.contains_key(&(component.to_owned(), String::new(), event.to_owned()))
     }
 
-    /// True the first time.
+    /// True if this event is broadcast to the room for the first time.
     fn is_new(&self, component: &str, room: &str, event: &str) -> bool {
         self.seen.insert((component.to_owned(), String::new(), event.to_owned()), ());
         let key = (component.to_owned(), room.to_owned(), event.to_owned());
         self.seen.entry(key).or_insert(()).is_fresh()
     }
 
-    /// Does what a call has asked for, in its order.
+    /// Carries out what a call has asked for, in order.
     pub fn apply(&self, component: &str, effects: Vec<Effect>) {
         let of = |id| self.find(component, id);
         for effect in effects {

@@ -7,39 +7,42 @@ mod status;
 pub use lines::log_line;
 pub use status::status;
 
-use super::{Change, Difference};
+use crate::deploy::{Change, Difference};
+use anstream::{AutoStream, ColorChoice};
+use anstyle::{AnsiColor, Style};
 use std::{
     fmt::Display,
     io::{self, IsTerminal, Write},
 };
 
-/// Colours for a terminal, nothing for a file or a pipe.
+/// Colours for a terminal that wants them (`NO_COLOR`, `CLICOLOR`, `TERM`), nothing
+/// for a file or a pipe.
 #[derive(Clone, Copy)]
 pub struct Paint(bool);
 
 impl Paint {
     pub fn for_stdout() -> Paint {
-        Paint(io::stdout().is_terminal())
+        Paint(AutoStream::choice(&io::stdout()) != ColorChoice::Never)
     }
 
     pub fn bold(self, text: impl Display) -> String {
-        self.wrap("1", text)
+        self.wrap(Style::new().bold(), text)
     }
 
     pub fn dim(self, text: impl Display) -> String {
-        self.wrap("2", text)
+        self.wrap(Style::new().dimmed(), text)
     }
 
     pub fn red(self, text: impl Display) -> String {
-        self.wrap("31", text)
+        self.wrap(AnsiColor::Red.on_default(), text)
     }
 
     pub fn green(self, text: impl Display) -> String {
-        self.wrap("32", text)
+        self.wrap(AnsiColor::Green.on_default(), text)
     }
 
     pub fn yellow(self, text: impl Display) -> String {
-        self.wrap("33", text)
+        self.wrap(AnsiColor::Yellow.on_default(), text)
     }
 
     /// By what a version's state means to traffic.
@@ -52,8 +55,8 @@ impl Paint {
         }
     }
 
-    fn wrap(self, code: &str, text: impl Display) -> String {
-        if self.0 { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_string() }
+    fn wrap(self, style: Style, text: impl Display) -> String {
+        if self.0 { format!("{style}{text}{style:#}") } else { text.to_string() }
     }
 }
 
@@ -103,10 +106,15 @@ pub fn change(change: &Change, paint: Paint) -> String {
     };
     let mut steps = Vec::new();
     // Zero: what is known already was not looked at again.
-    steps.extend(change.check_ms.filter(|ms| *ms > 0.0).map(|ms| format!("checked in {}", milliseconds(ms))));
-    steps.extend(change.compile_ms.filter(|ms| *ms > 0.0).map(|ms| format!("compiled in {}", milliseconds(ms))));
-    let moved = matches!(change.state.as_str(), "live" | "canary");
-    steps.extend(change.swap_us.filter(|_| moved).map(|us| format!("{} in {}", change.state, microseconds(us))));
+    if change.check_ms > 0.0 {
+        steps.push(format!("checked in {}", milliseconds(change.check_ms)));
+    }
+    if change.compile_ms > 0.0 {
+        steps.push(format!("compiled in {}", milliseconds(change.compile_ms)));
+    }
+    if ["live", "canary"].contains(&change.state.as_str()) {
+        steps.push(format!("{} in {}", change.state, microseconds(change.swap_us)));
+    }
     if change.nodes > 1 {
         steps.push(format!("on {} nodes", change.nodes));
     }
@@ -159,9 +167,9 @@ mod tests {
                 component: "orders".into(),
                 version: "abcdef012345".into(),
                 state: "live".into(),
-                check_ms: Some(104.4),
-                compile_ms: Some(1_932.0),
-                swap_us: Some(35.0),
+                check_ms: 104.4,
+                compile_ms: 1_932.0,
+                swap_us: 35.0,
                 nodes: 2,
                 routes: Difference { added: vec!["GET /api/x".into()], removed: vec!["GET /api/y".into()] },
                 ..Change::default()

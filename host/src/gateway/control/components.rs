@@ -2,7 +2,7 @@
 
 use super::{Control, Received, refuse};
 use crate::{
-    deploy::{self, Actor, Artifact, Outcome, Request, millis},
+    deploy::{self, Actor, Artifact, Change, Request, millis},
     gateway::listener::Peer,
     runtime::{
         Version, gate,
@@ -12,15 +12,15 @@ use crate::{
     },
 };
 use axum::{
-    Extension, Json,
+    Json,
     body::{Body, Bytes},
-    extract::{Path, RawQuery, State},
-    http::{HeaderMap, StatusCode},
+    extract::{FromRequestParts, Path, RawQuery, State},
+    http::{HeaderMap, StatusCode, request::Parts},
     response::{IntoResponse, Response},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::{convert::Infallible, sync::Arc};
 
 type Answer = Result<Response, Response>;
 
@@ -117,19 +117,12 @@ pub async fn deploy(
     State(control): State<Arc<Control>>,
     Path(name): Path<String>,
     RawQuery(query): RawQuery,
-    peer: Option<Extension<Peer>>,
+    actor: Actor,
     headers: HeaderMap,
     body: Body,
 ) -> Answer {
-    let mut request = Request {
-        activate: true,
-        canary: 0,
-        shadow: false,
-        mounts: Vec::new(),
-        signature: None,
-        actor: actor(&headers, peer),
-        seed: false,
-    };
+    let mut request =
+        Request { activate: true, canary: 0, shadow: false, mounts: Vec::new(), signature: None, actor, seed: false };
     read_query(query.as_deref().unwrap_or_default(), &mut request)
         .map_err(|message| refuse(StatusCode::BAD_REQUEST, "INVALID_QUERY", &message))?;
     if let Some(text) = headers.get("x-shema-signature") {
@@ -144,7 +137,7 @@ pub async fn deploy(
     let deployer = Arc::clone(&control.deployer);
     let outcome = carry_through(async move { deployer.deploy(&name, wasm, request).await }).await?;
     let status = if outcome.existed { StatusCode::OK } else { StatusCode::CREATED };
-    Ok((status, Json(tell(&outcome))).into_response())
+    Ok((status, Json(Change::from(outcome))).into_response())
 }
 
 async fn carry_through<T: Send + 'static>(
@@ -209,8 +202,7 @@ struct Activation {
 pub async fn activate(
     State(control): State<Arc<Control>>,
     Path(name): Path<String>,
-    peer: Option<Extension<Peer>>,
-    headers: HeaderMap,
+    actor: Actor,
     body: Bytes,
 ) -> Answer {
     let invalid = |message: &str| refuse(StatusCode::BAD_REQUEST, "INVALID_BODY", message);
@@ -220,31 +212,21 @@ pub async fn activate(
     if !(1..=100).contains(&weight) {
         return Err(invalid("`weight` is a percentage from 1 to 100; `rollback` ends a trial."));
     }
-    let (deployer, actor) = (Arc::clone(&control.deployer), actor(&headers, peer));
+    let deployer = Arc::clone(&control.deployer);
     let work = async move { deployer.activate(&name, &asked.version, weight, asked.shadow, &actor).await };
-    Ok(Json(tell(&carry_through(work).await?)).into_response())
+    Ok(Json(Change::from(carry_through(work).await?)).into_response())
 }
 
 /// `POST /v1/components/{name}/rollback`.
-pub async fn rollback(
-    State(control): State<Arc<Control>>,
-    Path(name): Path<String>,
-    peer: Option<Extension<Peer>>,
-    headers: HeaderMap,
-) -> Answer {
-    let (deployer, actor) = (Arc::clone(&control.deployer), actor(&headers, peer));
+pub async fn rollback(State(control): State<Arc<Control>>, Path(name): Path<String>, actor: Actor) -> Answer {
+    let deployer = Arc::clone(&control.deployer);
     let work = async move { deployer.rollback(&name, &actor).await };
-    Ok(Json(tell(&carry_through(work).await?)).into_response())
+    Ok(Json(Change::from(carry_through(work).await?)).into_response())
 }
 
 /// `DELETE /v1/components/{name}`.
-pub async fn delete(
-    State(control): State<Arc<Control>>,
-    Path(name): Path<String>,
-    peer: Option<Extension<Peer>>,
-    headers: HeaderMap,
-) -> Answer {
-    let (deployer, actor) = (Arc::clone(&control.deployer), actor(&headers, peer));
+pub async fn delete(State(control): State<Arc<Control>>, Path(name): Path<String>, actor: Actor) -> Answer {
+    let deployer = Arc::clone(&control.deployer);
     let component = name.clone();
     carry_through(async move { deployer.delete(&name, &actor).await }).await?;
     let message = format!("{component} was deleted; its mounts answer 503 until it is deployed again.");
@@ -252,31 +234,15 @@ pub async fn delete(
 }
 
 /// Whoever changes something may say who it is; the token says that it may.
-fn actor(headers: &HeaderMap, peer: Option<Extension<Peer>>) -> Actor {
-    let name = headers.get("x-shema-actor").and_then(|name| name.to_str().ok()).map(str::trim);
-    let name = name.filter(|name| !name.is_empty()).unwrap_or("control token");
-    Actor {
-        name: name.chars().take(200).collect(),
-        origin: peer.map_or_else(String::new, |Extension(Peer(address))| address.to_string()),
-    }
-}
+impl<S: Sync> FromRequestParts<S> for Actor {
+    type Rejection = Infallible;
 
-fn tell(outcome: &Outcome) -> Value {
-    let difference =
-        |difference: &deploy::Difference| json!({ "added": difference.added, "removed": difference.removed });
-    json!({
-        "component": outcome.component,
-        "version": outcome.version.as_str(),
-        "state": outcome.state,
-        "check_ms": millis(outcome.timing.check),
-        "compile_ms": millis(outcome.timing.compile),
-        "swap_us": json!((outcome.swap.as_secs_f64() * 1e9).round() / 1000.0),
-        "unchanged": outcome.unchanged,
-        "message": outcome.message,
-        "capabilities": difference(&outcome.capabilities),
-        "routes": difference(&outcome.routes),
-        "nodes": outcome.nodes,
-    })
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Actor, Infallible> {
+        let name = parts.headers.get("x-shema-actor").and_then(|name| name.to_str().ok()).map(str::trim);
+        let name = name.filter(|name| !name.is_empty()).unwrap_or("control token");
+        let origin = parts.extensions.get().map(|Peer(address)| address.to_string());
+        Ok(Actor { name: name.chars().take(200).collect(), origin: origin.unwrap_or_default() })
+    }
 }
 
 /// `GET /v1/components/{name}/stats`.

@@ -27,7 +27,7 @@ use serde_json::{Map, Value, json};
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
-/// For each part; a page is better with a hole than late.
+/// For each part: a page with a part missing is better than a late one.
 const PART_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub struct Aggregates {

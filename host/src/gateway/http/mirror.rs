@@ -22,11 +22,11 @@ use serde_json::Map;
 use std::sync::{Arc, LazyLock};
 use tokio::sync::Semaphore;
 
-/// Repetitions at a time; what comes beyond is not repeated, since the shadow
-/// must not slow the light.
+/// Repetitions at a time; requests beyond are not repeated, so that the shadow does
+/// not slow the live version.
 static RUNNING: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(8)));
 
-/// The larger answer is not worth keeping for a comparison.
+/// Larger answers are not compared.
 const MAX_COMPARED_BYTES: usize = 1 << 20;
 
 impl Gateway {

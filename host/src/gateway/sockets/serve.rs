@@ -38,7 +38,7 @@ mod code {
     pub const NOT_UTF8: u16 = 1007;
     pub const TOO_LARGE: u16 = 1009;
     pub const FAILED: u16 = 1011;
-    /// No word for too long.
+    /// Neither a pong nor a frame within the idle timeout.
     pub const SILENT: u16 = 4408;
 }
 
@@ -84,11 +84,11 @@ type Call = JoinHandle<Option<Result<(), Failure>>>;
 
 /// How a connection came to its end.
 enum End {
-    /// The client has still to be told.
+    /// The host closes; the close frame has still to be sent.
     Ours,
     /// The client has closed, with this code.
     Theirs(u16),
-    /// There is nobody any more.
+    /// The client is gone without a close.
     Gone,
 }
 
@@ -98,8 +98,8 @@ pub async fn serve(mut socket: Box<Socket>, connection: Arc<Connection>, opening
     let mut task = Task { connection, served, calling: None, gap_after: None, stopping: false, pending: None };
     task.call(Event::Opened(opening), Purpose::Open);
     let end = task.run(&mut socket).await;
-    // In a box: what the end needs is more than all else, and would be part of
-    // each connection from its beginning.
+    // Boxed: this future is larger than all else that a connection keeps, which
+    // would have to hold room for it from the beginning.
     Box::pin(task.finish(socket, end)).await;
 }
 
@@ -128,7 +128,7 @@ impl Task {
             }
             self.begin_next();
             let is_answering = self.pending.is_some() || self.calling.as_ref().is_some_and(|(_, why)| why.is_answer());
-            // Who is not read cannot be heard, and is not silent.
+            // The idle timeout is suspended while we are not reading.
             let silent = (!is_answering).then_some(heard + self.served.timing.timeout);
             let next = self.next_look(silent, ping_at);
             let (calling, connection) = (&mut self.calling, &self.connection);
@@ -234,14 +234,14 @@ impl Task {
         }
     }
 
-    /// Tells the client that its frame came to nothing.
+    /// Tells the client that the call for its frame failed.
     fn fail(&self) {
         let live = self.served.slot.live().and_then(|version| version.failure_frame(&self.connection.path));
         let text = live.unwrap_or_else(|| self.connection.failure.clone());
         self.connection.send(&Frame::text(text));
     }
 
-    /// A frame whose turn it is.
+    /// Handles the next frame of the client.
     fn read(&mut self, message: Message) {
         if message.len() > self.connection.limit() {
             return self.connection.close(code::TOO_LARGE, "the frame is too large");
@@ -253,7 +253,8 @@ impl Task {
         }
     }
 
-    /// What cannot be read: a frame that is too large, or against the protocol.
+    /// The client sent what cannot be read: a frame that is too large, or against
+    /// the protocol.
     fn broken(&self, error: &Error) -> End {
         let code = match error {
             Error::Capacity(_) => code::TOO_LARGE,
@@ -280,8 +281,7 @@ impl Task {
         }
     }
 
-    /// Says goodbye, takes the connection out of everything, and tells the
-    /// component.
+    /// Closes the connection, removes it from the hub, and tells the component.
     async fn finish(mut self, mut socket: Box<Socket>, end: End) {
         if let End::Theirs(_) = end {
             // The answer to a close: the same.

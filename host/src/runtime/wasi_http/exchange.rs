@@ -70,7 +70,7 @@ impl Exchange {
         self.abandoned.load(Ordering::Acquire)
     }
 
-    /// The worker wants to know of the client's side.
+    /// Wakes the worker when the client's side changes.
     pub fn watch(&self, context: &Context<'_>) {
         self.worker.register(context.waker());
     }
@@ -188,8 +188,7 @@ impl Body {
         Poll::Ready(Some(Err(error)))
     }
 
-    /// Why there is no more, now that there is no more: by the guest's will, if
-    /// it is not gone.
+    /// The body has ended: as the guest meant it to, unless the guest is gone.
     fn end(&mut self) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if let Some(tail) = self.client.0.tail.get() {
             let tail = tail.clone();
@@ -213,8 +212,8 @@ impl hyper::body::Body for Body {
             return Poll::Ready(None);
         }
         loop {
-            // Both looks come before the one at the body: what happens in
-            // between is met there or wakes this up.
+            // Registered and read before the body is polled: what happens in between
+            // is seen there, or wakes this task.
             self.client.0.body.register(cx.waker());
             let (returned, dead) = self.client.0.ends();
             let data = match Pin::new(&mut self.body).poll_frame(cx) {

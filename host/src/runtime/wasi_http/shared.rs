@@ -14,7 +14,7 @@ pub struct WorkerShared {
     /// nothing.
     pub ended: AtomicBool,
     memory: AtomicUsize,
-    /// What it had when it was new: an interpreter begins with a lot.
+    /// Linear memory right after instantiation: an interpreter begins with a lot.
     initial_memory: AtomicUsize,
 }
 
@@ -35,7 +35,7 @@ impl WorkerShared {
         self.memory.store(bytes, Ordering::Relaxed);
     }
 
-    /// The instance is there; what its memory has now is what it needs.
+    /// The instance is made: its memory now is what it needs at least.
     pub fn note_instantiated(&self) {
         self.initial_memory.store(self.memory.load(Ordering::Relaxed), Ordering::Relaxed);
     }

@@ -25,7 +25,7 @@ impl State {
         self.deadline = exchange.deadline() + 2 * TICK;
     }
 
-    /// The last that the guest wrote to stderr, a panic message as a rule.
+    /// The end of what the guest wrote to stderr, usually a panic message.
     pub fn stderr_tail(&self) -> String {
         self.stderr.take()
     }

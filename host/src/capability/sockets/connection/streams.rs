@@ -6,14 +6,14 @@ use crate::capability::bindings::sockets::Gap;
 
 #[derive(Default)]
 pub(super) struct Stream {
-    /// The last number that was sent, or does not have to be.
+    /// The last number that was sent, or need not be.
     sent: u64,
     /// The last number that there is, as far as is known.
     wanted: u64,
-    /// It is in `behind`, or being caught up with.
+    /// The stream is in `behind`, or its gap is being filled.
     is_behind: bool,
-    /// It has had everything there was. Until then it is read as fast as the client
-    /// takes it, however much it is.
+    /// The client has had everything there was. Until then, however much that is,
+    /// frames are read as fast as the client takes them.
     is_live: bool,
     /// Frames that were heard since then and belong to a gap.
     missed: usize,
