@@ -57,7 +57,7 @@ async fn in_development_a_page_tells_where_to_go() {
     assert_eq!((page.status, page.header("content-type")), (200, "text/html; charset=utf-8"));
     assert!(page.header("content-security-policy").starts_with("default-src 'none'; style-src 'sha256-"));
     let console = format!("href=\"{}/\"", shared().control);
-    for part in ["/api/docs", "/chat-demo", &console, "cargo run -- new greeting", "<td>course<td>/api/attendance, "] {
+    for part in ["/api/docs", "/chat-demo", &console, "cargo run -- new greeting", "<td>course<td>/api/courses, "] {
         assert!(page.text.contains(part), "{part} is not in {}", page.text);
     }
     let links = page.text.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next());
