@@ -24,7 +24,7 @@ pub use balancer::Balancer;
 pub use browser::{Browser, Tab};
 pub use chat::Chat;
 pub use checkout::Checkout;
-pub use components::{components, fixture, hello, variant};
+pub use components::{components, example, fixture, hello, variant};
 pub use emulator::Emulator;
 pub use javascript::javascript_guest;
 pub use proxy::{Proxy, State as ProxyState};

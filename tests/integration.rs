@@ -8,6 +8,7 @@
 //! - `sockets`, `sockets_*`: the chat over WebSockets, and what is below it.
 //! - `races`, `faults`: many at once, and services that die.
 //! - `cluster`: several hosts over one database, behind a balancer.
+//! - `examples`: those of the SDK do what they say.
 //! - `foreign`: components of the `wasi:http` worlds, in Rust and JavaScript.
 //! - `openapi`: the description of the API against the API.
 //! - `cli`, `dev`: the commands of `shema`.
@@ -36,6 +37,7 @@ mod dependencies;
 mod deploy;
 mod dev;
 mod enrollments;
+mod examples;
 mod faults;
 mod firebase;
 mod foreign;

@@ -97,16 +97,26 @@ fn modified(path: &Path) -> SystemTime {
     inside.map(|entry| modified(&entry.path())).max().map_or(own, |latest| own.max(latest))
 }
 
+/// The component of an example of the SDK.
+pub fn example(name: &str) -> Vec<u8> {
+    static BUILT: OnceLock<Vec<PathBuf>> = OnceLock::new();
+    let built = BUILT.get_or_init(|| cargo_build(&["--package", "sdk", "--examples"]));
+    let path = built.iter().find(|path| path.ends_with(format!("examples/{name}.wasm")));
+    fs::read(path.unwrap_or_else(|| panic!("cargo names no {name}"))).expect("the component is read")
+}
+
 /// Returns the files that cargo names.
 fn build_packages(packages: &[&str], features: &str) -> Vec<PathBuf> {
+    let names = packages.iter().flat_map(|package| ["--package", package]);
+    cargo_build(&[["--features", features].as_slice(), &names.collect::<Vec<_>>()].concat())
+}
+
+fn cargo_build(arguments: &[&str]) -> Vec<PathBuf> {
     let mut cargo = Command::new("cargo");
     cargo.current_dir(root()).args(["build", "--quiet", "--target", "wasm32-wasip2", "--profile", "component"]);
-    cargo.args(["--features", features, "--message-format", "json-render-diagnostics"]);
-    for package in packages {
-        cargo.args(["--package", package]);
-    }
+    cargo.args(["--message-format", "json-render-diagnostics"]).args(arguments);
     let built = cargo.stderr(Stdio::inherit()).output().expect("cargo runs");
-    assert!(built.status.success(), "{packages:?} are built");
+    assert!(built.status.success(), "{arguments:?} are built");
     let output = String::from_utf8(built.stdout).expect("text");
     let messages = output.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     let files = messages.flat_map(|message| message["filenames"].as_array().cloned().unwrap_or_default());
