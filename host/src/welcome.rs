@@ -43,7 +43,7 @@ pub async fn greet(config: &Config, services: &Services, public: SocketAddr, dem
     }
     text += &format!("  {:<10} {data}\n", "Data");
     if demo {
-        text += &format!("  Demo login {} with the password {}\n", config.welcome.demo_login, config.secrets.demo);
+        text += &format!("  Demo admin {} with the password {}\n", config.welcome.demo_login, config.secrets.demo);
     } else if !is_set_up(config, services).await {
         let first_step = config.welcome.first_step.trim_end().replace("{url}", &format!("http://{public}"));
         text += &format!("{first_step}\n  Demo data: start with --demo\n");
