@@ -7,8 +7,8 @@
 //!
 //! # What is not there
 //!
-//! No module knows what a component is about. Only `capability/bindings.rs` runs
-//! `bindgen!`. Only [`config`] reads the environment. Nothing that a guest or a
+//! No module knows what a component is about. Only `capability/bindings.rs` generates
+//! bindings. Only [`config`] reads the environment. Nothing that a guest or a
 //! client sends can panic the host.
 
 // The host answers hostile input; a panic would be somebody else's lost request.
