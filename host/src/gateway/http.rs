@@ -5,7 +5,7 @@
 //! - `dispatch`: request -> call -> answer.
 //! - `wasi_http`: the same for components of the `wasi:http` worlds.
 //! - `mirror`: repeats GETs on a version in the shadow.
-//! - `limits`: how often somebody may ask.
+//! - `rate_limit`: what a client is told of its limits.
 //! - `cors`: which pages may read the answers.
 //! - `aggregate`: answers put together from several components.
 //! - `platform`: the endpoints that are the host's own.
